@@ -30,16 +30,18 @@ window.cxrPages = {
   },
   // From the user's next key or pointer to the end of the script that it starts, as the page shows it, in `took`, in
   // milliseconds. A script may be so short that the page never says it runs: its end is seen in the server's message.
-  // Where a viewer then shows another X-ray, to the frame in which that is drawn, in `picture`.
+  // Where a viewer then shows another X-ray or map, to the frame in which that is drawn, in `picture`.
   listen() {
     const endedBefore = this.ended;
     let began = null, frames = 0;
     this.took = this.picture = null;
     const viewer = this.viewer();
     if (viewer) {
-      const before = viewer.dataset.subject;
+      const shown = () => viewer.viewer.data?.panes.map(({title}) => title) + viewer.dataset.subject
+        + viewer.viewer.data?.maps.map(({url}) => url);
+      const before = shown();
       const drawn = new MutationObserver(() => {
-        if (viewer.dataset.subject === before) return;
+        if (shown() === before) return;
         drawn.disconnect();
         // The viewer draws in the next frame; the message comes when that frame is done.
         requestAnimationFrame(() => {
@@ -48,7 +50,7 @@ window.cxrPages = {
           port2.postMessage(null);
         });
       });
-      drawn.observe(viewer, {attributes: true, attributeFilter: ["data-subject"]});
+      drawn.observe(viewer, {attributes: true, attributeFilter: ["data-subject", "data-context"]});
     }
     const look = () => {
       frames = this.ended > endedBefore && this.through() && !viewer?.viewer.isWaiting?.() ? frames + 1 : 0;

@@ -245,6 +245,29 @@ class Step:
         tab.keyboard.press("ArrowRight" if self.by > 0 else "ArrowLeft")
 
 
+def tile(place: int) -> Callable[[Page], None]:
+    return lambda tab: tab.locator(".viewer .thumb").nth(place).click()
+
+
+def explained_class(place: int) -> Callable[[Page], None]:
+    return lambda tab: tab.locator(".viewer button.class").nth(place).click()
+
+
+@dataclass(frozen=True)
+class Option:
+    """A click on an option of a picker whose list is open."""
+
+    picker: str
+    place: int
+
+    def open(self, tab: Page) -> None:
+        tab.locator(f".st-key-pick-{self.picker} input").click()
+        tab.get_by_role("option").nth(self.place).wait_for()
+
+    def __call__(self, tab: Page) -> None:
+        tab.get_by_role("option").nth(self.place).click()
+
+
 def next_page(tab: Page) -> None:
     tab.locator("[class*='-page'] [data-testid=stNumberInputStepUp]:not([inert] *)").first.click()
 
@@ -272,6 +295,12 @@ ACTIONS: dict[str, Sequence[tuple[str, Callable[[Page], None]]]] = {
         ("next X-ray, its heatmap is stored", Step(1)),
         ("next X-ray, its heatmap is stored", Step(1)),
         ("the X-ray before", Step(-1)),
+        ("another X-ray of the strip, its heatmap is stored", tile(6)),
+        ("another X-ray of the strip, its heatmap is stored", tile(1)),
+        ("another class, its heatmap is stored", explained_class(1)),
+        ("another class, its heatmap is stored", explained_class(2)),
+        ("another composite, its heatmap is stored", Option("composite", 1)),
+        ("another composite, its heatmap is stored", Option("composite", 0)),
     ],
     "weights": [("another page by the sidebar", sidebar(name)) for name in ("Home", "Live", "Studies", "Home", "Live")],
 }
@@ -289,6 +318,8 @@ def interactions(opened: Browser, server: Server, ids: dict[str, str], rounds: i
                 if isinstance(act, Step):  # in the first round heatmaps are not stored: the X-ray that is shown will do
                     tab.wait_for_function("by => cxrPages.holds(by)", arg=act.by if number else 0, timeout=WAIT_MS)
                     tab.wait_for_function("cxrPages.settled()", timeout=WAIT_MS)
+                elif isinstance(act, Option):
+                    act.open(tab)
                 milliseconds = interaction(tab, act)
                 if number:  # the first round reads what is then kept
                     took.setdefault(f"{named(page)}: {name}", []).append(milliseconds)

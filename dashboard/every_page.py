@@ -12,6 +12,7 @@ from sections.home import tour
 from services import people, warm_up
 from widgets import pages
 from widgets.access import sign_in
+from widgets.panes import frames
 
 # A file of our own: an icon by its name would be fetched from a host of fonts.
 st.set_page_config(
@@ -21,5 +22,6 @@ guard_with(people.refuse_viewers)
 try:
     if sign_in.gate():
         pages.show(pages.navigate(), above=tour.banner)
+        frames.end_unless_renewed()
 finally:
     warm_up.start()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from cxr.networks import Computed, compute_on_free_device, usual_device
 
@@ -22,7 +23,8 @@ def compute(network_ref: str, computation: Callable[[XrayClassifier], T]) -> Com
     """Return what ``computation`` returns for a network, with the device that it was computed on."""
     network, _ = load.model(network_ref)
     computed = compute_on_free_device(network, computation)
-    st.session_state[_LAST] = computed.where
+    if get_script_run_ctx(suppress_warning=True) is not None:
+        st.session_state[_LAST] = computed.where
     return computed
 
 

@@ -116,6 +116,13 @@ def is_of_findings(network: XrayClassifier) -> bool:
     return network.card.task == MULTI_LABEL
 
 
+def class_labels(network: XrayClassifier, values: np.ndarray) -> dict[str, str]:
+    """Return what a picker calls the classes that can be explained; the first follows the logits (K,) of the X-ray."""
+    word = "most probable" if is_of_findings(network) else "predicted"
+    highest = network.classes[int((-values).argsort(kind="stable")[0])]
+    return {predicted_option(network.classes): f"{word}: {highest}"} | {name: name for name in network.classes}
+
+
 def predicted_option(classes: Sequence[str]) -> str:
     """Return what stands in the URL for the class that a network predicts: no class is called so."""
     option = PREDICTED
@@ -174,34 +181,27 @@ class Explained:
 
 def heatmaps(network_ref: str, xray: Xray, method: Method, targets: Sequence[str]) -> Explained:
     """Return the heatmaps of some classes on one X-ray: those stored are read, the others computed in one sweep."""
-    explained = _kept(network_ref, xray, method, targets, compute=True)
-    assert explained is not None  # whatever was missing has been computed
-    return explained
+    stamp = load.model_stamp(network_ref)
+    key = (network_ref, stamp, xray.id, xray.stamp, method.key, tuple(targets))
+    held: dict[tuple, Explained] = st.session_state.setdefault("explained", {})
+    if key not in held:
+        explained = _explained(network_ref, stamp, xray, method, targets, compute=True)
+        assert explained is not None  # whatever was missing has been computed
+        held[key] = explained
+        for oldest in list(held)[:-HELD]:
+            del held[oldest]
+    return held[key]
 
 
 def stored_heatmaps(network_ref: str, xray: Xray, method: Method, targets: Sequence[str]) -> Explained | None:
-    """Return the same without computing a map: None unless all of them are held or stored."""
-    return _kept(network_ref, xray, method, targets, compute=False)
+    """Return the same without computing a map, outside of a page too: None unless all of them are stored."""
+    return _explained(network_ref, load.model_stamp(network_ref), xray, method, targets, compute=False)
 
 
 def stored_classes(network_ref: str, xray: Xray, method: Method) -> list[str]:
     """Return the classes that maps of an X-ray are stored for."""
     store = HeatmapStore(_weights(network_ref, load.model_stamp(network_ref)))
     return store.targets(picture_digest(network_picture(network_ref, xray)), method)
-
-
-def _kept(network_ref: str, xray: Xray, method: Method, targets: Sequence[str], *, compute: bool) -> Explained | None:
-    stamp = load.model_stamp(network_ref)
-    key = (network_ref, stamp, xray.id, xray.stamp, method.key, tuple(targets))
-    held: dict[tuple, Explained] = st.session_state.setdefault("explained", {})
-    if key not in held:
-        explained = _explained(network_ref, stamp, xray, method, targets, compute)
-        if explained is None:
-            return None
-        held[key] = explained
-        for oldest in list(held)[:-HELD]:
-            del held[oldest]
-    return held[key]
 
 
 def _explained(

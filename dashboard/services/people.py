@@ -12,7 +12,7 @@ Source of the sign-in: https://docs.streamlit.io/develop/concepts/connections/au
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -44,11 +44,18 @@ def role() -> Role | None:
     """Return what the person in front of this page may do; None for somebody who may not even look."""
     if not asks_for_sign_in():
         return "researcher"
-    if not is_signed_in():
-        return None
-    # An address that the provider has not verified may be another person's.
-    email = "" if st.user.get("email_verified") is False else str(st.user.get("email") or "")
-    return role_of(email, _section("roles"))
+    return role_of(_email(), _section("roles")) if is_signed_in() else None
+
+
+def may_look_later() -> Callable[[], bool]:
+    """Return what tells, outside of a page too, whether the person in front of this page may still look."""
+    signed_in, email = is_signed_in(), _email()
+    return lambda: not asks_for_sign_in() or (signed_in and role_of(email, _section("roles")) is not None)
+
+
+def _email() -> str:
+    """Return the address of who is signed in, "" where the provider has not verified it: it may be another person's."""
+    return "" if st.user.get("email_verified") is False else str(st.user.get("email") or "")
 
 
 def role_of(email: str, roles: Mapping[str, object]) -> Role | None:

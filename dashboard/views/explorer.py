@@ -70,17 +70,12 @@ with page.told_in_one_line():
         xray = explaining.of_manifest(chosen.data, listed.chosen)
 
     values = explaining.logits(network_ref, xray)
-    predicted = network.classes[int((-values).argsort(kind="stable")[0])]
     options = for_options.popover("Options", width="stretch")
     method = heatmap_facts.choose_method(for_rule, options, options)
     with for_class:
+        labels = explaining.class_labels(network, values)
+        chosen_class = pick.from_url("Class to explain", list(labels), labels, "target", label_visibility="collapsed")
         follow = explaining.predicted_option(network.classes)
-        word = "most probable" if explaining.is_of_findings(network) else "predicted"
-        labels = {follow: f"{word}: {predicted}"}
-        options_of_class = [follow, *network.classes]
-        chosen_class = pick.from_url(
-            "Class to explain", options_of_class, labels, "target", label_visibility="collapsed"
-        )
     with for_beside.popover("Beside it", width="stretch"):
         also = beside.choose(chosen, network_ref, method.composite, listed.ids if listed else [], xray.id)
     choice = Choice(network_ref, method, "" if chosen_class == follow else chosen_class, also)

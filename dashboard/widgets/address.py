@@ -353,6 +353,11 @@ def forget(*params: str) -> None:
             st.session_state.pop(key, None)
 
 
+def last(key: str) -> Any:
+    """Return what the widget ``key`` had when it was last shown, None where it never was."""
+    return _state().values.get(key)
+
+
 def asks(param: str) -> str | None:
     """Return what the address asks of a parameter, shown or refused, without taking it."""
     values = _state().pending.get(param) or _state().refused.get(param)

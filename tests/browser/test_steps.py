@@ -164,7 +164,7 @@ def test_what_a_viewer_says_after_its_page_was_left_changes_nothing(stored: Any,
     tab = tab_on_first
     with paused(stored) as go_on:
         tab.get_by_test_id("stSidebar").get_by_role("link", name="Text tokens", exact=True).click()
-        viewer(tab, "v.trigger('ahead', { context: v.data.context, position: 2 })")
+        viewer(tab, "v.trigger('act', { what: 'forget', subject: v.data.subject })")
         go_on()
         tab.get_by_role("heading", name="Text tokens", exact=True, level=1).wait_for()
         settled(tab)
@@ -180,7 +180,7 @@ def test_a_page_is_not_emptied_by_what_is_asked_of_the_one_that_was_left(stored:
     tab.goto(explorer)
     until(tab, "[2, 3].every(position => v.found({ position }))")
     settled(tab)
-    question = "v.trigger('ahead', { context: v.data.context, position: 2 }); asks += 1"
+    question = "v.trigger('act', { what: 'forget', subject: v.data.subject }); asks += 1"
     ask = f"(asks = 0, setInterval(() => {{ {question} }}, 10))"
     tab.get_by_test_id("stSidebar").get_by_role("link", name="Text tokens", exact=True).click()
     viewer(tab, ask)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from apps import act_in_viewer, ask_ahead, codes, opened, said, shown_in_viewer
+from apps import act_in_viewer, ask_ahead, codes, opened, said, shown_in_viewer, without_addresses
 from configurations import CONFIGURATIONS, ODD_NAMES, ONE_FINDING, Configuration, write_network, write_xrays
 from streamlit.delta_generator import DeltaGenerator
 
@@ -136,26 +136,69 @@ def test_what_is_fetched_ahead_is_what_the_page_shows_there(
     configuration: Configuration, where: dict[str, str], classes: str
 ) -> None:
     app = opened("explorer", **where, classes=classes)
-    assert ask_ahead(app, 2) is None, "its heatmap is not stored, and was not computed"
+    assert ask_ahead(app, at="2") is None, "its heatmap is not stored, and was not computed"
     assert usage().maps == len(shown_in_viewer(app)["maps"])
     for position in (2, 3, 2, 1):
-        act_in_viewer(app, "step", to=position)
+        act_in_viewer(app, "show", to=position)
     app = opened("explorer", **where, classes=classes)  # a visitor who has not been there
-    ahead = {}
-    for position in (2, 3):
-        ahead[position] = ask_ahead(app, position)
-        assert shown_in_viewer(app)["list"]["position"] == 1
+    ahead = {position: ask_ahead(app, at=str(position)) for position in (2, 3)}
+    assert shown_in_viewer(app)["list"]["position"] == 1
     subjects = set()
     for position, other in ahead.items():
-        act_in_viewer(app, "step", to=position)
+        act_in_viewer(app, "show", to=position)
         assert not app.exception, app.exception
         shown = shown_in_viewer(app)
         assert other is not None
-        assert other | {"heard": shown["heard"]} == shown
-        assert shown["ahead"] is None
+        assert without_addresses(other) == without_addresses(shown)
         subjects.add(shown["subject"])
     assert len(subjects) == 2
-    assert ask_ahead(app, 99) is None
+    assert ask_ahead(app, at="99") is None
+
+
+@few_networks
+def test_what_a_click_leads_to_is_what_the_page_shows_then(configuration: Configuration, where: dict[str, str]) -> None:
+    """Each click by the browser's words for the server, and then on the page."""
+    app = opened(
+        "explorer", **where, composite="epsilon-alpha2-beta1-flat", bias="keep", target=configuration.classes[0]
+    )
+    ids = [xray["id"] for xray in shown_in_viewer(app)["strip"]]
+
+    def picked(key: str, place: int) -> dict[str, str]:
+        word = {"pick:target": "class", "pick:composite": "composite", "pick:image": "xray"}[key]
+        return {"image": shown_id(), word: app.selectbox(key=key).options[place]}
+
+    def shown_id() -> str:
+        return next(xray["id"] for xray in shown_in_viewer(app)["strip"] if xray["here"])
+
+    def pick(key: str, place: int) -> None:
+        app.selectbox(key=key).select_index(place).run()
+
+    name = configuration.classes[-1]
+    clicks = [
+        (lambda: {"image": shown_id(), "target": name}, lambda: act_in_viewer(app, "show", name=name)),
+        (lambda: picked("pick:target", 0), lambda: pick("pick:target", 0)),
+        (lambda: picked("pick:target", 1), lambda: pick("pick:target", 1)),
+        (lambda: picked("pick:composite", 0), lambda: pick("pick:composite", 0)),
+        (lambda: picked("pick:composite", 2), lambda: pick("pick:composite", 2)),
+        (lambda: picked("pick:image", 2), lambda: pick("pick:image", 2)),
+        (lambda: {"image": shown_id(), "classes": "all"}, lambda: act_in_viewer(app, "show", classes="all")),
+        (lambda: {"image": shown_id(), "classes": "one"}, lambda: act_in_viewer(app, "show", classes="one")),
+        (lambda: {"image": ids[1], "target": name}, lambda: act_in_viewer(app, "show", id=ids[1], name=name)),
+    ]
+    for again in (False, True):
+        for place, (wish, click) in enumerate(clicks):
+            before, answer = shown_in_viewer(app), ask_ahead(app, **wish())
+            click()
+            assert not app.exception, app.exception
+            shown = shown_in_viewer(app)
+            if again:
+                assert answer is not None, place
+            if answer is not None:
+                assert without_addresses(answer) == without_addresses(shown), place
+            assert (shown["context"], shown["subject"]) != (before["context"], before["subject"]), place
+    assert ask_ahead(app, image="nope") is None
+    assert ask_ahead(app, image=ids[0], target="nope") is None
+    assert ask_ahead(app, image=ids[0], composite="nope") is None
 
 
 @few_networks

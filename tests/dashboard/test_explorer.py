@@ -149,17 +149,17 @@ def test_next_and_previous_walk_through_the_list(trained: Run) -> None:
     app = opened("explorer")
     ids = shown_ids(app)
     assert picked(app, "image") == ids[0]
-    act_in_viewer(app, "step", to=0)  # there is none before it
+    act_in_viewer(app, "show", to=0)  # there is none before it
     assert picked(app, "image") == ids[0]
-    act_in_viewer(app, "step", to=2)
+    act_in_viewer(app, "show", to=2)
     assert picked(app, "image") == ids[1]
     assert app.query_params["image"] in (ids[1], [ids[1]])
-    act_in_viewer(app, "step", to=1)
+    act_in_viewer(app, "show", to=1)
     assert picked(app, "image") == ids[0]
-    act_in_viewer(app, "go", id=ids[3])
+    act_in_viewer(app, "show", id=ids[3])
     assert picked(app, "image") == ids[3]
     assert shown_in_viewer(app)["list"] == {"position": 4, "total": len(ids)}
-    act_in_viewer(app, "go", id="nope")
+    act_in_viewer(app, "show", id="nope")
     assert picked(app, "image") == ids[3]
 
 

@@ -116,9 +116,9 @@ def test_a_region_is_answered_with_the_prediction_without_it(trained: Run, demo:
     act_in_viewer(app, "region", kind="box", points=[[20, 30], [20, 30]])
     assert shown_in_viewer(app)["region"] is None
     act_in_viewer(app, "region", kind="box", points=[[20, 30], [70, 90]])
-    act_in_viewer(app, "step", to=2)
+    act_in_viewer(app, "show", to=2)
     assert shown_in_viewer(app)["region"] is None, "it was drawn on another X-ray"
-    act_in_viewer(app, "step", to=1)
+    act_in_viewer(app, "show", to=1)
     act_in_viewer(app, "forget")
     assert shown_in_viewer(app)["region"] is None
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cxr.explain.composites import COMPOSITES, composite_of
 from cxr.explain.heatmap import Heatmap, Method
+from cxr.runs import told_apart
 
-from sections.explorer.beside import MOST_CLASSES, Beside
+from sections.explorer.beside import ALL, MOST_CLASSES, Beside
 from services import explaining, load
 from services.explaining import Xray
 from widgets.browse import Listed
@@ -33,6 +35,39 @@ class Choice:
         target = self.target or ranked[0]
         others = [name for name in ranked if name != target] if self.beside.all_classes else []
         return [target, *others[: MOST_CLASSES - 1]]
+
+    def with_picked(self, wish: Mapping[str, str], classes: Mapping[str, str], bias: str | None) -> Choice | None:
+        """Return what is explained after a click in the viewer or on a picker, None where that is not known.
+
+        Parameters
+        ----------
+        wish
+            ``target``, a class; ``classes``, one or all of them; ``class`` and ``composite``, as their pickers call it.
+        classes
+            What the picker calls each class.
+        bias
+            What biases do where the composite that is picked leaves it open.
+        """
+        choice = self
+        if (called := wish.get("class")) is not None:
+            name = next((name for name, label in told_apart(classes).items() if label == called), None)
+            if name is None:
+                return None
+            choice = replace(choice, target="" if name == next(iter(classes)) else name)
+        if (called := wish.get("composite")) is not None:
+            labels = told_apart({name: COMPOSITES[name].label for name in COMPOSITES})
+            name = next((name for name, label in labels.items() if label == called), None)
+            if name is None:
+                return None
+            bias = bias if bias in composite_of(name).bias_modes else None
+            choice = replace(choice, method=Method.of(name, bias))
+        if (target := wish.get("target")) is not None:
+            if target not in classes:
+                return None
+            choice = replace(choice, target=target)
+        if (shown := wish.get("classes")) is not None:
+            choice = replace(choice, beside=replace(choice.beside, all_classes=shown == ALL))
+        return choice
 
     def stored(self, xray: Xray) -> tuple[np.ndarray, Sequence[Heatmap]] | None:
         """Return logits and maps of an X-ray where its maps are stored; else None, and no map is computed.

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
 
-from cxr.errors import CxrError
 from cxr.explain import legend
 from cxr.explain.heatmap import Heatmap
 from cxr.explain.run_files import safe_names
 
-from sections.explorer import beside
+from sections.explorer import beside, masked_text
 from sections.explorer.beside import Beside, Neighbour
 from sections.explorer.choice import Choice
 from services import explaining, load, regions
 from services.explaining import Xray
-from widgets import browse, page
-from widgets.panes import component, look, scenes
+from widgets import address, browse, page
+from widgets.panes import component, frames, look, scenes
 from widgets.panes.component import Pane, Region, Scene, Thumb
 from widgets.subject import Subject
 
@@ -66,15 +65,15 @@ def _part(
     region = None
     if drawn_region.get("of") == _subject(explained):
         region = _region(explained, drawn_region["kind"], drawn_region["points"])
-    shown = scene(explained, chosen, listed, region)
-    ahead = None
+    shown = scene(explained, chosen, listed, region, frames.own_token())
     if chosen is not None and listed is not None:
         if not chosen.manifest_path.is_file():  # deleted since: the whole page says so
             st.rerun()
         shown = replace(shown, context=choice.digest(chosen, listed, repr(drawn_region)))
-        ahead = partial(_ahead, choice, chosen, listed, shown.context)
+        clicks = Clicks(explained, chosen, listed, choice, drawn_region, shown.context)
+        frames.offer(frames.Offer(shown.context, clicks.scene, partial(load.thumbnail, chosen.data)))
     hearing = _hearing(explained, listed, shown.context)
-    component.show(replace(shown, heard=heard), drawn, key=KEY, on_act=hearing, ahead=ahead)
+    component.show(replace(shown, heard=heard), drawn, key=KEY, on_act=hearing)
     look.leave(look.arrive(list(xray.masks)))
 
 
@@ -82,22 +81,52 @@ def _subject(explained: Explanation) -> str:
     return f"{explained.network_ref}:{explained.xray.id}:{explained.xray.stamp}"
 
 
-def _ahead(choice: Choice, chosen: Subject, listed: browse.Listed, context: str, position: int) -> Scene | None:
-    """Return what would be shown of another place in the list, None where its maps are not stored."""
-    there = listed.at(position)
-    if there is None:
-        return None
-    try:
-        xray = explaining.of_manifest(chosen.data, there.chosen)
+@dataclass(frozen=True)
+class Clicks:
+    """What is stored of what the viewer would show after one more click.
+
+    ``context`` is that of the scene which is shown.
+    """
+
+    explained: Explanation
+    chosen: Subject
+    listed: browse.Listed
+    choice: Choice
+    region: Mapping[str, object]
+    context: str
+    bias: str | None = field(default_factory=lambda: address.last("pick:bias"))
+    masked: bool = field(default_factory=lambda: bool(address.last(masked_text.KEY)))
+
+    def scene(self, wish: frames.Wish, token: str) -> Scene | None:
+        """Return what would be shown, None where its maps are not stored. Its small pictures are those of ``token``.
+
+        ``wish`` says of which X-ray: ``at``, its place in the list from 1 on, ``image``, its id, or ``xray``, what the
+        picker calls it; the rest as in :meth:`Choice.with_picked`.
+        """
+        there = self._place(wish)
+        classes = explaining.class_labels(self.explained.network, self.explained.logits)
+        choice = self.choice.with_picked(wish, classes, self.bias)
+        if there is None or choice is None or (self.masked and not choice.beside.all_classes):
+            return None
+        xray = explaining.of_manifest(self.chosen.data, there.chosen)
         stored = choice.stored(xray)
-    except (CxrError, OSError):  # told when somebody goes there
-        return None
-    if stored is None:
-        return None
-    explained = Explanation(choice.network_ref, xray, *stored, choice.beside, [])
-    if st.session_state.get(_REGION, {}).get("of") == _subject(explained):  # its region is asked for anew there
-        return None
-    return replace(scene(explained, chosen, there, None, f"{KEY}:ahead:{position}"), context=context)
+        if stored is None:
+            return None
+        explained = Explanation(choice.network_ref, xray, *stored, choice.beside, [])
+        if self.region.get("of") == _subject(explained):  # its region is asked for anew there
+            return None
+        context = self.context
+        if choice != self.choice:
+            context = choice.digest(self.chosen, self.listed, repr(self.region))
+        return replace(scene(explained, self.chosen, there, None, token), context=context)
+
+    def _place(self, wish: frames.Wish) -> browse.Listed | None:
+        if (at := wish.get("at", "")).isdecimal():
+            return self.listed.at(int(at))
+        image_id = wish.get("image", "")
+        if (called := wish.get("xray")) is not None:
+            image_id = next((i for i, caption in self.listed.captions.items() if caption == called), "")
+        return replace(self.listed, chosen=image_id) if image_id in self.listed.captions else None
 
 
 def _hearing(
@@ -113,19 +142,20 @@ def _hearing(
             st.session_state[_REGION] = {"of": _subject(explained), "kind": kind, "points": points}
         elif what == "forget":
             st.session_state.pop(_REGION, None)
-        elif what == "explain" and values.get("name") in explained.network.classes:
-            st.session_state["pick:target"] = values["name"]
-            st.session_state[_LEAVE] = True
         elif what == "extra":
             beside.turn(values.get("name"), explained.beside)
             st.session_state[_LEAVE] = True
-        elif what in ("step", "go") and listed is not None:
+        elif what in ("show", "explain"):
             wanted, to = values.get("id"), values.get("to")
-            if what == "step" and isinstance(to, int) and values.get("context") == context:
+            if isinstance(to, int) and listed is not None and values.get("context") == context:
                 there = listed.at(to)
                 wanted = there.chosen if there else None
-            if isinstance(wanted, str) and wanted in listed.ids:
+            if isinstance(wanted, str) and listed is not None and wanted in listed.captions:
                 browse.go(wanted)
+            if values.get("name") in explained.network.classes:
+                st.session_state["pick:target"] = values["name"]
+            if values.get("classes") in (beside.ONE, beside.ALL):
+                st.session_state["pick:classes"] = values["classes"]
             st.session_state[_LEAVE] = True  # also where it led nowhere: the viewer waits for what is shown then
 
     return act
@@ -145,9 +175,9 @@ def scene(
     chosen: Subject | None,
     listed: browse.Listed | None,
     region: Region | None,
-    place: str = KEY,
+    token: str,
 ) -> Scene:
-    """Return what the viewer shows; small pictures are for this ``place`` of the page."""
+    """Return what the viewer shows; the browser finds what is stored by ``token``."""
     xray, first = explained.xray, explained.heatmaps[0]
     images, maps = [(xray.stamp, xray.pixels)], [("first", first.relevance)]
     panes = scenes.base_panes(first.target)
@@ -172,16 +202,17 @@ def scene(
         outlines=xray.masks,
         position=listed.place + 1 if listed else 0,
         total=len(listed.ids) if listed else 0,
-        strip=_strip(chosen, listed, place) if chosen and listed else (),
+        strip=_strip(chosen, listed, token) if chosen and listed else (),
         sentence=scenes.sentence(first.target),
         legend=[f"{xray.id} · {said['verdict']} · {said['truth']}", *legend.lines(first)],
         name=f"{names[xray.id]}_{first.composite}_{names[first.target]}",
         extras=beside.extras(explained.beside, chosen),
         region=region,
+        frames=frames.url(token) if listed else "",
     )
 
 
-def _strip(chosen: Subject, listed: browse.Listed, place: str) -> list[Thumb]:
+def _strip(chosen: Subject, listed: browse.Listed, token: str) -> list[Thumb]:
     """Return the neighbours in the list."""
     thumbs: list[Thumb] = []
     for image_id in listed.neighbours():
@@ -189,7 +220,7 @@ def _strip(chosen: Subject, listed: browse.Listed, place: str) -> list[Thumb]:
         thumbs.append(
             {
                 "id": image_id,
-                "url": component.thumb_url(chosen.data, image_id, f"{place}:thumb:{len(thumbs)}"),
+                "url": frames.small_url(token, image_id, component.stamp(chosen.data, image_id)),
                 "caption": caption,
                 "here": image_id == listed.chosen,
                 "wrong": caption.endswith("✗"),

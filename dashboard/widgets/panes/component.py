@@ -127,9 +127,11 @@ class Scene:
         Of files that are saved.
     context
         Changes with all that decides what an X-ray of the list looks like but the X-ray itself: network, method, class,
-        list. "" where no X-ray is fetched ahead.
+        list.
     heard
         Number of the last step that the page had heard of when it made this scene, see :func:`heard`.
+    frames
+        Address where the browser asks for what is stored, see :mod:`widgets.panes.frames`; "" where nothing is.
     """
 
     subject: str
@@ -149,6 +151,7 @@ class Scene:
     regions: bool = True
     context: str = ""
     heard: int = 0
+    frames: str = ""
 
 
 Act = Callable[[Mapping[str, object]], None]
@@ -160,17 +163,17 @@ def show(
     *,
     key: str,
     on_act: Act | None = None,
-    ahead: Callable[[int], Scene | None] | None = None,
 ) -> None:
     """Show the viewer.
 
     ``drawn`` are the settings from the address; without it they are the browser's alone. ``on_act`` is told what the
-    user wants of the page: ``what`` is ``step`` (``to``, a place in the list from 1 on), ``go`` (``id``), ``explain``
-    (``name``), ``extra`` (``name``), ``region`` (``kind``, ``points``) or ``forget``. A step has a ``number``, and the
-    viewer passes over what was made before the page heard of it.
+    user wants of the page: ``what`` is ``show`` (``to``, a place in the list from 1 on, or ``id``; ``name`` of a class;
+    ``classes``, one or all of them; each where it is to be another one), ``explain`` (``name``), ``extra`` (``name``),
+    ``region`` (``kind``, ``points``) or ``forget``. The first has a ``number``, and the viewer passes over what was
+    made before the page heard of it.
 
-    ``ahead`` returns what would be shown of a place in the list, None where that is not stored: the browser asks for
-    the neighbours when the page stands, and shows them at once when a step leads there.
+    Where the scene has ``frames``, the browser asks there for the neighbours when the page stands, and for what a
+    click leads to, and shows what is stored at once.
     """
 
     def asked(name: str) -> Any:
@@ -193,23 +196,8 @@ def show(
         elif values.get("subject") == scene.subject:
             on_act(values)
 
-    def heard_ahead() -> None:
-        values = asked("ahead")
-        if isinstance(values, Mapping) and values.get("context") == scene.context:
-            st.session_state[_asked_key(key)] = values.get("position")
-
-    drawn = drawn or look.DEFAULT
-    data = _data(scene, drawn, key)
-    position = st.session_state.pop(_asked_key(key), None)
-    if ahead is not None and isinstance(position, int):
-        other = ahead(position)
-        place = f"{key}:ahead:{position - scene.position}"
-        data["ahead"] = {
-            "context": scene.context,
-            "position": position,
-            "data": None if other is None else _data(other, drawn, place),
-        }
-    _mount(key=key, data=data, on_look_change=heard_look, on_act_change=heard_act, on_ahead_change=heard_ahead)
+    data = data_of(scene, media.url, key) | {"arrival": address.arrival(), "look": asdict(drawn or look.DEFAULT)}
+    _mount(key=key, data=data, on_look_change=heard_look, on_act_change=heard_act)
 
 
 def heard(key: str) -> int:
@@ -221,17 +209,15 @@ def _heard_key(key: str) -> str:
     return f"{key}:heard"
 
 
-def _asked_key(key: str) -> str:
-    return f"{key}:asked"
-
-
-def _data(scene: Scene, drawn: Look, key: str) -> dict[str, object]:
+def data_of(scene: Scene, url: media.Url, key: str = "") -> dict[str, object]:
+    """Return a scene as the browser takes it, but for the settings of the picture, which are the browser's own."""
     images = [
-        {"url": media.xray_url(pixels, stamp, f"{key}:image:{k}")} for k, (stamp, pixels) in enumerate(scene.images)
+        {"url": media.xray_url(pixels, stamp, f"{key}:image:{k}", url)}
+        for k, (stamp, pixels) in enumerate(scene.images)
     ]
     maps = [
         {
-            "url": media.map_url(flat, f"{key}:map:{k}"),
+            "url": media.map_url(flat, f"{key}:map:{k}", url),
             "width": flat.shape[1],
             "height": flat.shape[0],
             "group": group,
@@ -243,9 +229,7 @@ def _data(scene: Scene, drawn: Look, key: str) -> dict[str, object]:
         for name, file in scene.outlines.items()
     ]
     return {
-        "arrival": address.arrival(),
         "subject": scene.subject,
-        "look": asdict(drawn),
         "defaults": asdict(look.DEFAULT),
         "stops": render.COLOUR_STOPS,
         "images": images,
@@ -263,15 +247,19 @@ def _data(scene: Scene, drawn: Look, key: str) -> dict[str, object]:
         "regions": scene.regions,
         "context": scene.context,
         "heard": scene.heard,
-        "ahead": None,
+        "frames": scene.frames,
     }
 
 
 def thumb_url(data: Manifest, image_id: str, place: str) -> str:
     """Return where the browser finds a small picture of an X-ray."""
+    return media.xray_url(load.thumbnail(data, image_id), f"{stamp(data, image_id)}:small", place)
+
+
+def stamp(data: Manifest, image_id: str) -> str:
+    """Return what changes with the file of an X-ray."""
     path = data.image_path(image_id)
-    stamp = f"{path}:{path.stat().st_mtime_ns if path.exists() else 0}:small"
-    return media.xray_url(load.thumbnail(data, image_id), stamp, place)
+    return f"{path}:{path.stat().st_mtime_ns if path.exists() else 0}"
 
 
 def outline(mask_file: Path) -> list[list[list[float]]]:

@@ -132,6 +132,7 @@ function classRow(row, explain) {
     {
       type: "button",
       class: "class",
+      "data-goal": JSON.stringify({ name: row.name }),
       "aria-pressed": String(row.explained),
       title: `Explain ${row.name}: probability ${row.probability.toFixed(3)}, logit ${signed(row.logit, 4)}`,
       onclick: () => explain(row.name),
@@ -151,6 +152,7 @@ function showStrip(root, strip, choose) {
         {
           type: "button",
           class: xray.wrong ? "thumb wrong" : "thumb",
+          "data-goal": JSON.stringify({ id: xray.id }),
           "aria-label": `Show ${xray.id}`,
           "aria-current": xray.here ? "true" : false,
           title: `${xray.caption} · ${xray.id}`,

@@ -23,8 +23,8 @@ async function fetched(url) {
   return answer;
 }
 
-async function loadPicture(url) {
-  const blob = await (await fetched(url)).blob();
+async function loadPicture(url, given) {
+  const blob = given ? new Blob([given], { type: "image/png" }) : await (await fetched(url)).blob();
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   const { width, height } = bitmap;
   const canvas = make("canvas", { width, height });
@@ -37,8 +37,8 @@ async function loadPicture(url) {
   return new Picture(grey, width, height);
 }
 
-async function loadMap({ url, width, height }) {
-  return new RelevanceMap(new Float32Array(await (await fetched(url)).arrayBuffer()), width, height);
+async function loadMap({ url, width, height }, given) {
+  return new RelevanceMap(new Float32Array(given ?? (await (await fetched(url)).arrayBuffer())), width, height);
 }
 
 class Viewer {
@@ -49,8 +49,8 @@ class Viewer {
     this.shapes = [];
     this.pointers = new Map();
     this.tool = "pan";
-    this.ahead = [];
-    this.askedAhead = new Set();
+    this.updates = 0; // as often the page has sent something
+    this.number = 0; // of the last step
     this.build();
     parent.append(this.root);
     this.watchPage();
@@ -72,25 +72,27 @@ class Viewer {
     removeEventListener("resize", this.onWindow);
     document.removeEventListener("keydown", this.onKey, true);
     document.removeEventListener("fullscreenchange", this.onFull);
-    this.pageWatcher?.disconnect();
-    clearTimeout(this.asking);
-    clearTimeout(this.again);
-    this.markOthers(false);
+    this.leavePage();
     if (active === this) active = null;
     this.root.remove();
   }
 
   // --- what is shown -----------------------------------------------------------------------------------------------
 
-  async update({ data: { ahead, ...data }, setStateValue, setTriggerValue }) {
+  update({ data, setStateValue, setTriggerValue }) {
     this.tell = setStateValue;
     this.trigger = setTriggerValue;
-    if (ahead) this.take(ahead);
-    if (this.isWaiting() && data.heard < this.number) return; // of an X-ray that was left
+    this.page = data;
+    this.updates += 1;
+    return this.take(data);
+  }
+
+  async take(data) {
+    if (!this.isFollowedBy(data)) return; // of what was left
     const turn = (this.turn = (this.turn ?? 0) + 1);
     try {
       const loaded = await this.load(data);
-      if (turn !== this.turn) return;
+      if (turn !== this.turn || !this.isFollowedBy(data)) return;
       this.apply(data, ...loaded);
       this.confirmed(loaded);
     } catch (error) {
@@ -98,10 +100,12 @@ class Viewer {
     }
   }
 
-  load(data) {
+  /** Load pictures and maps; `given` are files by their address which need not be fetched. */
+  load(data, given = new Map()) {
+    const picture = (url) => loadPicture(url, given.get(url));
     return Promise.all([
-      Promise.all(data.images.map(({ url }) => held(pictures, HELD_PICTURES, url, loadPicture))),
-      Promise.all(data.maps.map((map) => held(maps, HELD_MAPS, map.url, () => loadMap(map)))),
+      Promise.all(data.images.map(({ url }) => held(pictures, HELD_PICTURES, url, picture))),
+      Promise.all(data.maps.map((map) => held(maps, HELD_MAPS, map.url, () => loadMap(map, given.get(map.url))))),
     ]);
   }
 
@@ -133,7 +137,7 @@ class Viewer {
     else this.showRandom(data.region);
     this.shapes.forEach((shape) => (shape.pending = false));
     this.prediction.hidden = !data.prediction;
-    if (data.prediction) showPrediction(this.prediction, data.prediction, (name) => this.act({ what: "explain", name }));
+    if (data.prediction) showPrediction(this.prediction, data.prediction, (name) => this.explain(name));
     showStrip(this.strip, data.strip, (id) => this.go(id));
     showRegion(this.region, data.region, () => this.forget());
     this.sentence.textContent = data.sentence;
@@ -148,7 +152,7 @@ class Viewer {
     for (const { root } of [this.opacity, this.threshold, this.percentile, this.colours, this.scale]) root.hidden = !relevant;
     this.extras.replaceChildren(
       ...data.extras.map(({ what, text, title, on }) => {
-        const extra = toggle(text, title, () => this.act({ what: "extra", name: what }));
+        const extra = toggle(text, title, () => this.turnExtra(what, on));
         press(extra, on);
         return extra;
       }),
@@ -162,6 +166,7 @@ class Viewer {
       }),
     );
     this.root.dataset.subject = data.subject;
+    this.root.dataset.context = data.context;
     this.arrange();
   }
 
@@ -270,7 +275,7 @@ class Viewer {
     const began = performance.now();
     for (const pane of this.panes) drawPane(pane, this.view, this.drawn, this.samples);
     this.marks();
-    if (this.askedAt && (this.root.dataset.busy === "false" || this.data.list.position === this.goal)) {
+    if (this.askedAt && (this.root.dataset.busy === "false" || this.leads)) {
       this.root.dataset.waited = (performance.now() - this.askedAt).toFixed(1); // from the click to the picture
       this.askedAt = null;
     }
@@ -326,6 +331,11 @@ class Viewer {
     this.arrange();
   }
 
+  turnExtra(what, on) {
+    if (what === "classes" && this.data.frames) this.lead({ classes: on ? "one" : "all" });
+    else this.act({ what: "extra", name: what });
+  }
+
   turnOutline(name) {
     const { outlines } = this.look;
     this.change({ outlines: outlines.includes(name) ? outlines.filter((other) => other !== name) : [...outlines, name] });
@@ -341,7 +351,7 @@ class Viewer {
     const classes = this.data.prediction?.classes ?? [];
     const here = classes.findIndex((row) => row.explained);
     const to = classes[(here + by + classes.length) % classes.length];
-    if (to && !to.explained) this.act({ what: "explain", name: to.name });
+    if (to && !to.explained) this.explain(to.name);
   }
 
   say(text) {

@@ -1,0 +1,190 @@
+"""Heatmaps that are stored, given to a browser that asks for one without running the page's script.
+
+A page that shows a viewer offers what the viewer would show after one more click. The offer has an address that cannot
+be guessed, is of one session alone and ends with it, or when another page takes the place of the one that made it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+from weakref import WeakValueDictionary
+
+import anyio
+import cv2
+import numpy as np
+import streamlit as st
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from cxr.errors import CxrError
+
+from services import people
+from widgets.panes import media
+
+if TYPE_CHECKING:
+    from widgets.panes.component import Scene
+
+Wish = Mapping[str, str]
+"""What is wanted, by the words of the page that made the offer."""
+AT_ONCE = 3
+"""As many answers are made at a time for all visitors together; the others wait."""
+_TOKEN, _OFFER, _RENEWED = "frames:token", "frames:offer", "frames:renewed"
+_PATH, _SHOWN, _SMALL = "frames", "shown.bin", "small.png"
+
+
+@dataclass(eq=False)
+class Offer:
+    """What a page offers.
+
+    Attributes
+    ----------
+    context
+        As of the page's :class:`~widgets.panes.component.Scene`: a browser that shows another one gets nothing.
+    scene
+        Returns what would be shown, given a wish and the token of its small pictures; None where that is not stored.
+    small
+        Returns the small picture of an X-ray by its id, uint8 (H, W).
+    session_id, may_look
+        Whose page it is, and what tells whether that person may still look.
+    """
+
+    context: str
+    scene: Callable[[Wish, str], Scene | None]
+    small: Callable[[str], np.ndarray]
+    session_id: str = field(default_factory=lambda: _session_id())
+    may_look: Callable[[], bool] = field(default_factory=people.may_look_later)
+
+    @property
+    def stands(self) -> bool:
+        """Whether its page is still open, and the person may look."""
+        is_open = not runtime.exists() or runtime.get_instance().is_active_session(self.session_id)
+        return is_open and self.may_look()
+
+
+_offers: WeakValueDictionary[str, Offer] = WeakValueDictionary()  # a session holds its own one
+
+
+# --- by pages ------------------------------------------------------------------------------------------------------
+
+
+def own_token() -> str:
+    """Return what stands for this session in addresses."""
+    token: str = st.session_state.setdefault(_TOKEN, secrets.token_urlsafe(16))
+    return token
+
+
+def offer(made: Offer) -> None:
+    """Offer scenes and small pictures in this session, in place of what it offered before."""
+    st.session_state[_OFFER] = _offers[own_token()] = made
+    st.session_state[_RENEWED] = True
+
+
+def end_unless_renewed() -> None:
+    """End what a session offers, at the end of a run of a page that offers nothing."""
+    if not st.session_state.pop(_RENEWED, False) and st.session_state.pop(_OFFER, None) is not None:
+        _offers.pop(own_token(), None)
+
+
+def url(token: str) -> str:
+    """Return where the browser asks for scenes."""
+    return f"{media.prefix()}/{_PATH}/{token}/{_SHOWN}"
+
+
+def small_url(token: str, image_id: str, stamp: str) -> str:
+    """Return where the browser finds the small picture of an X-ray; ``stamp`` changes with its content."""
+    version = hashlib.blake2b(stamp.encode(), digest_size=6).hexdigest()
+    return f"{media.prefix()}/{_PATH}/{token}/{_SMALL}?{urlencode({'id': image_id, 'v': version})}"
+
+
+def _session_id() -> str:
+    run = get_script_run_ctx()
+    return run.session_id if run else ""
+
+
+# --- to browsers ---------------------------------------------------------------------------------------------------
+
+
+def routes() -> list[BaseRoute]:
+    """Return what the server answers by itself."""
+    logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context").addFilter(_is_of_a_page)
+    at = f"{media.prefix()}/{_PATH}/{{token}}"
+    return [Route(f"{at}/{_SHOWN}", _shown), Route(f"{at}/{_SMALL}", _small)]
+
+
+def _is_of_a_page(record: logging.LogRecord) -> bool:
+    """Leave out of the log that an answer is made outside of a page, which Streamlit warns of at each file."""
+    return not (record.threadName or "").startswith("AnyIO")
+
+
+def answer(token: str, wish: Wish, held: frozenset[str] = frozenset()) -> bytes | None:
+    """Return what the viewer would show, with the files of its pictures but those ``held`` by the browser.
+
+    The answer begins with the length of what follows as JSON (32 bits, little-endian): the viewer's ``data``, and the
+    ``files`` with their address and size, which come behind it.
+    """
+    from widgets.panes import component  # loads much, which the server does not need to begin
+
+    offered = _offers.get(token)
+    if offered is None or not offered.stands or wish.get("context") != offered.context:
+        return None
+    try:
+        scene = offered.scene(wish, token)
+        if scene is None:
+            return None
+        files = media.Files()
+        data = component.data_of(scene, files.url)
+    except (CxrError, OSError):  # told when somebody goes there
+        return None
+    finally:
+        media.let_go()
+    sent = {url: content for url, content in files.contents.items() if url not in held}
+    sizes = [{"url": url, "size": len(content)} for url, content in sent.items()]
+    head = json.dumps({"data": data, "files": sizes}).encode()
+    return b"".join([struct.pack("<I", len(head)), head, *sent.values()])
+
+
+def small_png(token: str, image_id: str) -> bytes | None:
+    """Return the small picture of an X-ray, a PNG file."""
+    offered = _offers.get(token)
+    if offered is None or not offered.stands:
+        return None
+    try:
+        return cv2.imencode(".png", offered.small(image_id))[1].tobytes()
+    except (CxrError, OSError, LookupError):
+        return None
+
+
+@cache
+def _turns() -> anyio.CapacityLimiter:
+    return anyio.CapacityLimiter(AT_ONCE)
+
+
+async def _made(make: Callable[[], bytes | None], mimetype: str, keep: str) -> Response:
+    content = await anyio.to_thread.run_sync(make, limiter=_turns())
+    if content is None:
+        return Response(status_code=204, headers={"cache-control": "no-store"})
+    # Compressing takes longer than sending what is compressed already.
+    return Response(content, media_type=mimetype, headers={"cache-control": keep, "content-encoding": "identity"})
+
+
+async def _shown(request: Request) -> Response:
+    query, held = dict(request.query_params), frozenset(request.query_params.getlist("held"))
+    make = partial(answer, request.path_params["token"], query, held)
+    return await _made(make, "application/octet-stream", "no-store")
+
+
+async def _small(request: Request) -> Response:
+    make = partial(small_png, request.path_params["token"], request.query_params.get("id", ""))
+    return await _made(make, "image/png", "private, max-age=86400")
