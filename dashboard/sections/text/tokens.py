@@ -51,8 +51,8 @@ _SURE = 0.9
 TABLE_FORMAT = {
     "reading": st.column_config.TextColumn(
         help=f"How sure the reading is, 0 to 1. Below {_SURE:g} it is marked as doubtful: compare it with the picture. "
-        "On 26 X-rays read by hand 32 % of the doubtful readings were right (95 % interval 19 to 50), of the others 100 % "
-        "(77 to 100)."
+        "On 26 X-rays read by hand 32 % of the doubtful readings were right (95 % interval 19 to 50), of the others "
+        "100 % (77 to 100)."
     ),
     "score": st.column_config.NumberColumn(
         format="%.2f",
