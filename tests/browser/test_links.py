@@ -211,8 +211,8 @@ def test_icon_and_canvas_come_from_this_machine_too(measured: Any, tab: Any) -> 
     assert urlsplit(icon).hostname == "127.0.0.1"
 
 
-def test_an_address_without_a_page_leads_on_to_the_pages_that_exist(stored: Any, tab: Any) -> None:
-    tab.goto(f"{stored.url}/nonsense?run=x")
+def test_an_address_without_a_page_leads_on_to_the_pages_that_exist(measured: Any, tab: Any) -> None:
+    tab.goto(f"{measured.url}/nonsense?run=x")
     settled(tab)
     tab.get_by_text("The address names the page 'nonsense', which is not here.").wait_for(timeout=WAIT_MS)
     assert tab.get_by_role("dialog").count() == 0
