@@ -29,24 +29,19 @@ from pathlib import Path
 import psutil
 import streamlit
 from blocks import write_page
+from dashboard_memory import PROJECT
 from pages import EAGER, FLAGS
 
 STATIC = Path(streamlit.__file__).parent / "static"
 SCRIPT = next((STATIC / "static" / "js").glob("PlotlyChart.*.js"))
 WAIT_S = 120.0
-PAGE = """<body><div id="root"></div><script type="module">
-for (const name of {needed}) await import("/static/js/" + name);
-await new Promise((done) => setTimeout(done, 1000));
-await fetch("/begin");
-await import("/static/js/{script}");
-await fetch("/end");
-</script></body>"""
+PAGE = PROJECT / "benchmarks" / "driven_browser.html"
 
 
 def page() -> str:
     """Return a page that loads what the script needs, then evaluates it, and says when."""
     needed = re.findall(r'from"\./([^"]+)"', SCRIPT.read_text(encoding="utf-8"))
-    return PAGE.replace("{needed}", str(needed)).replace("{script}", SCRIPT.name)
+    return PAGE.read_text(encoding="utf-8").replace("{needed}", str(needed)).replace("{script}", SCRIPT.name)
 
 
 def main_thread_s(profile: str) -> float:

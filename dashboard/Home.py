@@ -11,7 +11,7 @@ from cxr.machine import give_memory_back_at_once
 
 from first_paint import FirstPaint
 from services import left_pages, no_compiler, quiet_end
-from widgets.panes import frames
+from widgets.panes.routes import Answers, routes
 
 # What holds for the whole server, before its first visitor comes.
 give_memory_back_at_once()
@@ -19,4 +19,13 @@ no_compiler.leave_out()
 left_pages.ignore_questions_of_left_pages()
 quiet_end.end_quietly()
 
-app = st.App(Path(__file__).with_name("every_page.py"), routes=frames.routes(), middleware=[Middleware(FirstPaint)])
+
+def stored_frames() -> Answers:
+    from widgets.panes import frames  # what it loads needs a server that runs
+
+    return frames
+
+
+app = st.App(
+    Path(__file__).with_name("every_page.py"), routes=routes(stored_frames), middleware=[Middleware(FirstPaint)]
+)

@@ -156,6 +156,11 @@ def _weight_files() -> list[tuple[str, Path]]:
     return sorted(files.items())
 
 
+def is_shipped(path: Path) -> bool:
+    """Return whether a file of weights is one of those that come with the project."""
+    return path.parent == shipped_weights()
+
+
 def save_model(model: XrayClassifier, path: str | Path, seen: Seen | None = None) -> Path:
     """Write weights with their card to ``path`` (.safetensors), and the card beside it as .json, all or nothing.
 

@@ -89,8 +89,7 @@ class _State:
 def in_step(page: str) -> Iterator[None]:
     """Read the address before a page runs and write it afterwards."""
     state = _arrive(page)
-    state.declared, state.open, state.notice = {}, True, None
-    was_read = True
+    state.declared, state.open, state.notice, was_read = {}, True, None, True
     try:
         try:
             yield
@@ -245,14 +244,12 @@ def notice_place() -> DeltaGenerator | None:
 
 
 def _tell_what_is_left(state: _State, was_read: bool) -> None:
-    parameters = PARAMETERS[state.page]
-    if state.notice is None or not parameters:  # what stands where there is no page has none
-        return
+    parameters = PARAMETERS[state.page]  # none where there is no page
     foreign = [_short(name) for name in state.pending if name not in parameters]
     unseen = [f"{parameters[n].noun} {_short(v[-1])}" for n, v in state.pending.items() if n in parameters and was_read]
     parts = [f"{', '.join(unseen)}: not part of what is shown here"] if unseen else []
     parts += [f"{', '.join(foreign)}: unknown to this page"] if foreign else []
-    if parts:
+    if parts and parameters and state.notice is not None:
         state.notice.warning(plain(f"The address also names {'; '.join(parts)}."), icon=":material/link_off:")
 
 
@@ -371,8 +368,7 @@ def switch(page: str, **values: str) -> NoReturn:
     gets the address that it has, and the other page completes its own.
     """
     state = _state()
-    name = page.rsplit("/", 1)[-1].removesuffix(".py")
-    st.session_state[_HANDED] = (name, {key: [value] for key, value in values.items()})
+    st.session_state[_HANDED] = (Path(page).stem, {key: [value] for key, value in values.items()})
     st.switch_page(page, query_params=state.shown or state.query)
 
 

@@ -158,9 +158,9 @@ def test_what_is_fetched_ahead_is_what_the_page_shows_there(
 @few_networks
 def test_what_a_click_leads_to_is_what_the_page_shows_then(configuration: Configuration, where: dict[str, str]) -> None:
     """Each click by the browser's words for the server, and then on the page."""
-    app = opened(
-        "explorer", **where, composite="epsilon-alpha2-beta1-flat", bias="keep", target=configuration.classes[0]
-    )
+    first, name = configuration.classes[0], configuration.classes[-1]
+    begin = {"composite": "epsilon-alpha2-beta1-flat", "bias": "keep", "target": first}
+    app = opened("explorer", **where, **begin)
     ids = [xray["id"] for xray in shown_in_viewer(app)["strip"]]
 
     def picked(key: str, place: int) -> dict[str, str]:
@@ -173,7 +173,6 @@ def test_what_a_click_leads_to_is_what_the_page_shows_then(configuration: Config
     def pick(key: str, place: int) -> None:
         app.selectbox(key=key).select_index(place).run()
 
-    name = configuration.classes[-1]
     clicks = [
         (lambda: {"image": shown_id(), "target": name}, lambda: act_in_viewer(app, "show", name=name)),
         (lambda: picked("pick:target", 0), lambda: pick("pick:target", 0)),
@@ -183,9 +182,10 @@ def test_what_a_click_leads_to_is_what_the_page_shows_then(configuration: Config
         (lambda: picked("pick:image", 2), lambda: pick("pick:image", 2)),
         (lambda: {"image": shown_id(), "classes": "all"}, lambda: act_in_viewer(app, "show", classes="all")),
         (lambda: {"image": shown_id(), "classes": "one"}, lambda: act_in_viewer(app, "show", classes="one")),
-        (lambda: {"image": ids[1], "target": name}, lambda: act_in_viewer(app, "show", id=ids[1], name=name)),
+        (lambda: {"image": ids[1], "target": first}, lambda: act_in_viewer(app, "show", id=ids[1], name=first)),
     ]
     for again in (False, True):
+        app = opened("explorer", **where, **begin)
         for place, (wish, click) in enumerate(clicks):
             before, answer = shown_in_viewer(app), ask_ahead(app, **wish())
             click()
@@ -195,7 +195,8 @@ def test_what_a_click_leads_to_is_what_the_page_shows_then(configuration: Config
                 assert answer is not None, place
             if answer is not None:
                 assert without_addresses(answer) == without_addresses(shown), place
-            assert (shown["context"], shown["subject"]) != (before["context"], before["subject"]), place
+            if place or name != first:
+                assert (shown["context"], shown["subject"]) != (before["context"], before["subject"]), place
     assert ask_ahead(app, image="nope") is None
     assert ask_ahead(app, image=ids[0], target="nope") is None
     assert ask_ahead(app, image=ids[0], composite="nope") is None

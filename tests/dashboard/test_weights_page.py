@@ -136,7 +136,7 @@ def test_without_a_task_the_form_says_so(weights: Path) -> None:
     app = uploaded(resnet_bytes())
     field(app.text_area, "Names of the 3 outputs").input("covid19, normal, pneumonia")
     app = send(app)
-    assert "--task" in app.error[0].value
+    assert "give “Task” (single-label (softmax) or multi-label" in app.error[0].value
 
 
 def test_weights_of_a_taken_name_are_replaced_only_on_request(weights: Path) -> None:

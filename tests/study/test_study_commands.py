@@ -56,7 +56,7 @@ def test_the_same_by_its_whole_name_detached_in_json_then_stopped_listed_and_res
     assert (code, err) == (1, f"error: study {study.id} is stopped already: there is nothing to stop\n")
 
 
-def test_a_report_calls_a_training_deleted_that_was_deleted_and_one_that_never_began_not_started(cxr, tiny):
+def test_a_report_calls_a_deleted_training_deleted_and_one_that_never_began_not_started(cxr, tiny, wide_terminal):
     study = start_study(plan(), str(tiny))
     assert study.wait(300)["state"] == "finished"
     first, *_, last = members(study)

@@ -20,7 +20,7 @@ from sections.explorer.choice import Choice
 from services import explaining, load, regions
 from services.explaining import Xray
 from widgets import address, browse, page
-from widgets.panes import component, frames, look, scenes
+from widgets.panes import component, frames, look, routes, scenes
 from widgets.panes.component import Pane, Region, Scene, Thumb
 from widgets.subject import Subject
 
@@ -208,7 +208,7 @@ def scene(
         name=f"{names[xray.id]}_{first.composite}_{names[first.target]}",
         extras=beside.extras(explained.beside, chosen),
         region=region,
-        frames=frames.url(token) if listed else "",
+        frames=routes.url(token) if listed else "",
     )
 
 
@@ -220,7 +220,7 @@ def _strip(chosen: Subject, listed: browse.Listed, token: str) -> list[Thumb]:
         thumbs.append(
             {
                 "id": image_id,
-                "url": frames.small_url(token, image_id, component.stamp(chosen.data, image_id)),
+                "url": routes.small_url(token, image_id, component.stamp(chosen.data, image_id)),
                 "caption": caption,
                 "here": image_id == listed.chosen,
                 "wrong": caption.endswith("✗"),

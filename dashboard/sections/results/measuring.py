@@ -9,9 +9,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cxr.data.library import list_data_sets
 from cxr.json_types import JsonObject
-from cxr.models.weights import list_weights
+from cxr.models.weights import is_shipped, list_weights
 from cxr.networks import training_of
-from cxr.paths import shipped_weights
 from cxr.runs import Run, list_runs
 
 from sections.results import table_form
@@ -37,9 +36,9 @@ def lead_to_the_first(kinds: Collection[str]) -> None:
     """Where no run of these kinds is here or asked for, say what can be measured without a training; end the page."""
     if address.asks("run") or any(run.kind in kinds for run in list_runs()):
         return
-    at_hand = {name: path.parent == shipped_weights() for name, path, _ in list_weights()}
+    at_hand = {name: is_shipped(path) for name, path, _ in list_weights()}
     with_data = bool(list_data_sets())
-    shipped = next((name for name, is_shipped in at_hand.items() if is_shipped), None)
+    shipped = next((name for name, comes_with_it in at_hand.items() if comes_with_it), None)
     st.info(address.plain(_ways_to_results(shipped, bool(at_hand), with_data)), icon=":material/lightbulb:")
     with st.container(horizontal=True):
         if not with_data:

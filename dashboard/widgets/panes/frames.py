@@ -6,25 +6,17 @@ be guessed, is of one session alone and ends with it, or when another page takes
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
 import secrets
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 from weakref import WeakValueDictionary
 
-import anyio
 import cv2
 import numpy as np
 import streamlit as st
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
@@ -38,10 +30,7 @@ if TYPE_CHECKING:
 
 Wish = Mapping[str, str]
 """What is wanted, by the words of the page that made the offer."""
-AT_ONCE = 3
-"""As many answers are made at a time for all visitors together; the others wait."""
 _TOKEN, _OFFER, _RENEWED = "frames:token", "frames:offer", "frames:renewed"
-_PATH, _SHOWN, _SMALL = "frames", "shown.bin", "small.png"
 
 
 @dataclass(eq=False)
@@ -97,35 +86,12 @@ def end_unless_renewed() -> None:
         _offers.pop(own_token(), None)
 
 
-def url(token: str) -> str:
-    """Return where the browser asks for scenes."""
-    return f"{media.prefix()}/{_PATH}/{token}/{_SHOWN}"
-
-
-def small_url(token: str, image_id: str, stamp: str) -> str:
-    """Return where the browser finds the small picture of an X-ray; ``stamp`` changes with its content."""
-    version = hashlib.blake2b(stamp.encode(), digest_size=6).hexdigest()
-    return f"{media.prefix()}/{_PATH}/{token}/{_SMALL}?{urlencode({'id': image_id, 'v': version})}"
-
-
 def _session_id() -> str:
     run = get_script_run_ctx()
     return run.session_id if run else ""
 
 
 # --- to browsers ---------------------------------------------------------------------------------------------------
-
-
-def routes() -> list[BaseRoute]:
-    """Return what the server answers by itself."""
-    logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context").addFilter(_is_of_a_page)
-    at = f"{media.prefix()}/{_PATH}/{{token}}"
-    return [Route(f"{at}/{_SHOWN}", _shown), Route(f"{at}/{_SMALL}", _small)]
-
-
-def _is_of_a_page(record: logging.LogRecord) -> bool:
-    """Leave out of the log that an answer is made outside of a page, which Streamlit warns of at each file."""
-    return not (record.threadName or "").startswith("AnyIO")
 
 
 def answer(token: str, wish: Wish, held: frozenset[str] = frozenset()) -> bytes | None:
@@ -164,27 +130,3 @@ def small_png(token: str, image_id: str) -> bytes | None:
         return cv2.imencode(".png", offered.small(image_id))[1].tobytes()
     except (CxrError, OSError, LookupError):
         return None
-
-
-@cache
-def _turns() -> anyio.CapacityLimiter:
-    return anyio.CapacityLimiter(AT_ONCE)
-
-
-async def _made(make: Callable[[], bytes | None], mimetype: str, keep: str) -> Response:
-    content = await anyio.to_thread.run_sync(make, limiter=_turns())
-    if content is None:
-        return Response(status_code=204, headers={"cache-control": "no-store"})
-    # Compressing takes longer than sending what is compressed already.
-    return Response(content, media_type=mimetype, headers={"cache-control": keep, "content-encoding": "identity"})
-
-
-async def _shown(request: Request) -> Response:
-    query, held = dict(request.query_params), frozenset(request.query_params.getlist("held"))
-    make = partial(answer, request.path_params["token"], query, held)
-    return await _made(make, "application/octet-stream", "no-store")
-
-
-async def _small(request: Request) -> Response:
-    make = partial(small_png, request.path_params["token"], request.query_params.get("id", ""))
-    return await _made(make, "image/png", "private, max-age=86400")

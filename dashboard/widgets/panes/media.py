@@ -10,6 +10,8 @@ import numpy as np
 import streamlit as st
 from streamlit import runtime
 
+from widgets.panes import routes
+
 _FAST = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 Url = Callable[[bytes, str, str], str]
@@ -25,7 +27,7 @@ def url(content: bytes, mimetype: str, place: str) -> str:
     """Return an address of this server, which the browser may keep; ``place`` says which part of the page it is for."""
     if not runtime.exists():  # pages under test have no server
         return f"data:{mimetype};base64,{base64.b64encode(content).decode()}"
-    return f"{prefix()}{runtime.get_instance().media_file_mgr.add(content, mimetype, place)}"
+    return f"{routes.prefix()}{runtime.get_instance().media_file_mgr.add(content, mimetype, place)}"
 
 
 def xray_url(pixels: np.ndarray, stamp: str, place: str, url: Url = url) -> str:
@@ -41,12 +43,6 @@ def map_url(relevance: np.ndarray, place: str, url: Url = url) -> str:
 def picture_url(jpeg: bytes, place: str) -> str:
     """Return where the browser finds a small picture, a JPEG file."""
     return url(jpeg, "image/jpeg", place)
-
-
-def prefix() -> str:
-    """Return what addresses of this server begin with: "" or a path without a slash at its end."""
-    path = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    return f"/{path}" if path else ""
 
 
 class Files:
