@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cxr.evaluation.results import Summary
-from cxr.experiments.study.members import NOT_STARTED, Member, members
+from cxr.experiments.study.members import Member, members
 from cxr.experiments.study.plan import METRICS
 from cxr.experiments.study.settings import StudyParams
 from cxr.formatting import Estimate
@@ -66,7 +66,7 @@ def learning_curves(study: Run) -> list[LearningCurve]:
 
 def learning_curve(member: Member, recipe: Recipe) -> LearningCurve:
     """Return the learning curve of a member; one that has not been started has no curves."""
-    planned = LearningCurve(member.recipe, member.seed, recipe.stages[-1].epochs, NOT_STARTED)
+    planned = LearningCurve(member.recipe, member.seed, recipe.stages[-1].epochs, member.state)
     if member.run is None:
         return planned
     rows = member.run.metrics()[0]
