@@ -77,7 +77,7 @@ def test_picture_prediction_and_truth_stand_on_the_first_screen_of_a_small_lapto
         assert box["y"] + box["height"] <= 720, part
         assert box["x"] + box["width"] <= 1280, part
     assert pane_box(tab)["width"] >= 280
-    assert re.match(r"Predicted \w+ \d\.\d\d [✓✗]", tab.locator(".verdict").inner_text())
+    assert re.match(r"Predicted \w+ \d\.\d\d\s[✓✗]", tab.locator(".verdict").inner_text())
     assert "True label: " in tab.locator(".verdict").inner_text()
     has_no_traceback(tab)
 
