@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from blocks import write_page
 from training_setting import machine
 
 from cxr.experiments.masking.shrinkage import FEWEST_PATIENTS, shrunken_means
@@ -82,9 +83,7 @@ towards the mean of all words, words of fewer than {FEWEST_PATIENTS} patients le
 
 {chr(10).join(lines)}
 """
-    print(text)
-    if args.out:
-        args.out.write_text(text, encoding="utf-8")
+    write_page(text.splitlines(), args.out)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from blocks import write_page
 from grey_images import read_grey
 from numpy.typing import NDArray
 from training_setting import machine
@@ -161,9 +162,7 @@ In brackets: 95 % intervals over patients.
 
 {chr(10).join(lines)}
 """
-    print(text)
-    if args.out:
-        args.out.write_text(text, encoding="utf-8")
+    write_page(text.splitlines(), args.out)
 
 
 if __name__ == "__main__":

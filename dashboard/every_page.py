@@ -20,8 +20,8 @@ st.set_page_config(
 )
 guard_with(people.refuse_viewers)
 try:
-    if sign_in.gate():
-        pages.show(pages.navigate(), above=tour.banner)
-        frames.end_unless_renewed()
+    with frames.ended_unless_renewed():
+        if sign_in.gate():
+            pages.show(pages.navigate(), above=tour.banner)
 finally:
     warm_up.start()

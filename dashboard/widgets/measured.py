@@ -113,7 +113,7 @@ def _list_seen(seen: SeenRecord, split: str) -> None:
 
 def _said(line: str) -> str:
     """Return a sentence of a measure as Markdown, with the names of this page's buttons."""
-    return viewer.as_markdown(field_names.on_page(line, field_names.EVALUATION))
+    return viewer.on_page(line, field_names.EVALUATION)
 
 
 def rests_on(run: Run) -> None:

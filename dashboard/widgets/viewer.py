@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import cv2
@@ -12,6 +12,8 @@ import streamlit as st
 
 from cxr.reports.slider import slider_html
 from cxr.text import TextBox
+
+from services import field_names
 
 SIDE = 720
 """Longest side of a picture on a page, in pixels."""
@@ -71,6 +73,11 @@ def as_markdown(line: str) -> str:
     """Return a sentence whose names of labels are no Markdown, but whose commands in backticks are."""
     parts = line.split("`")
     return "".join(f"`{part}`" if k % 2 else plain(part) for k, part in enumerate(parts))
+
+
+def on_page(line: str, names: Mapping[str, str]) -> str:
+    """Return a sentence as Markdown, with the fields among ``names`` in place of the options of commands."""
+    return as_markdown(field_names.on_page(line, names))
 
 
 def show_slider(before: np.ndarray, after: np.ndarray, titles: tuple[str, str]) -> None:

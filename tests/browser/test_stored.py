@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.request
 from collections.abc import Callable
 from typing import Any
@@ -199,6 +200,10 @@ def test_heatmaps_are_given_to_the_page_that_shows_them_alone(stored: Any, explo
     assert given(url, "another") == 0
     token = url.split("/")[-2]
     assert given(url.replace(token, token[::-1]), context) == 0
+    tab.keyboard.press("i")  # a step that runs the part of the viewer alone
+    tab.wait_for_url(re.compile(r"invert=1"))
+    settled(tab)
+    assert given(url, context) > 10_000
     tab.get_by_test_id("stSidebar").get_by_role("link", name="Data", exact=True).click()
     tab.get_by_role("heading", name="Data", exact=True, level=1).wait_for()
     settled(tab)

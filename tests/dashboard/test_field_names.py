@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from cxr.data.importers.import_options import declarations
@@ -56,44 +58,57 @@ def test_options_of_a_measure_are_called_as_the_buttons_and_fields_that_stand_fo
 
 
 @pytest.mark.parametrize(
-    ("kind", "sentence", "on_page"),
+    ("names", "sentence", "on_page"),
     [
         (
-            "audit-network",
+            field_names.of_kind("audit-network"),
             "Import X-rays of another hospital and audit again with --external.",
             "Import X-rays of another hospital and audit again with “X-rays from elsewhere” (under “Options”).",
         ),
         (
-            "text-experiment",
+            field_names.of_kind("text-experiment"),
             "(trained on). `--include-seen` keeps it.",
             "(trained on). “Include X-rays that the network has seen” keeps it.",
         ),
-        ("explain", "`--include-seen` keeps them.", "`--include-seen` on the command line keeps them."),
-        ("study", "--open-locked looks at it", "“Open the locked split” looks at it"),
-    ],
-)
-def test_options_in_what_a_run_says_are_called_as_its_page_s_fields(kind: str, sentence: str, on_page: str) -> None:
-    assert field_names.on_page(sentence, field_names.of_kind(kind)) == on_page
-
-
-@pytest.mark.parametrize(
-    ("page", "sentence", "on_page"),
-    [
         (
-            "weights",
+            field_names.of_kind("explain"),
+            "`--include-seen` keeps them.",
+            "`--include-seen` on the command line keeps them.",
+        ),
+        (field_names.of_kind("study"), "--open-locked looks at it", "“Open the locked split” looks at it"),
+        (
+            field_names.of_page("weights"),
             "give it with --backbone (DenseNets, ResNets and VGGs are recognised)",
             "give it with “Backbone (timm's name)” (DenseNets, ResNets and VGGs are recognised)",
         ),
         (
-            "weights",
+            field_names.of_page("weights"),
             "x already exists: give --force to replace it, or another --name",
             "x already exists: give “Replace weights of this name” to replace it, or another “Name”",
         ),
-        ("weights", "give --size (side of the input)", "give “Image size (pixels)” (side of the input)"),
-        ("data", "`--keep test` leaves it as it is.", "“Splits that stay as they are”: test leaves it as it is."),
-        ("home", "no Slurm here; leave --slurm away", "no Slurm here; leave “Where it runs”: Slurm away"),
-        ("data", "run `cxr data split x --name y --keep test`", "run `cxr data split x --name y --keep test`"),
+        (
+            field_names.of_page("weights"),
+            "give --size (side of the input)",
+            "give “Image size (pixels)” (side of the input)",
+        ),
+        (
+            field_names.of_page("data"),
+            "`--keep test` leaves it as it is.",
+            "“Splits that stay as they are”: test leaves it as it is.",
+        ),
+        (
+            field_names.of_page("home"),
+            "no Slurm here; leave --slurm away",
+            "no Slurm here; leave “Where it runs”: Slurm away",
+        ),
+        (
+            field_names.of_page("data"),
+            "run `cxr data split x --name y --keep test`",
+            "run `cxr data split x --name y --keep test`",
+        ),
     ],
 )
-def test_options_in_the_errors_of_a_page_are_called_as_its_fields(page: str, sentence: str, on_page: str) -> None:
-    assert field_names.on_page(sentence, field_names.of_page(page)) == on_page
+def test_options_in_what_a_run_or_a_page_says_are_called_as_its_fields(
+    names: Mapping[str, str], sentence: str, on_page: str
+) -> None:
+    assert field_names.on_page(sentence, names) == on_page

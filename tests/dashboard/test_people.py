@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from apps import EVERY_PAGE, said
+from apps import EVERY_PAGE, said, shown_in_viewer
 from streamlit.testing.v1 import AppTest
 
 from cxr import permission
@@ -17,6 +17,7 @@ from tests.dashboard.conftest import DASHBOARD
 
 from services import people  # isort: skip  - found through the path that conftest sets
 from widgets.access import acts  # isort: skip
+from widgets.panes import frames  # isort: skip
 
 assert DASHBOARD
 AUTH = {"redirect_uri": "http://localhost:8501/oauth2callback", "cookie_secret": "x" * 40, "client_id": "cxr"}
@@ -109,6 +110,27 @@ def test_a_researcher_presses_what_a_viewer_cannot(trained: Run) -> None:
     app.run()
     assert not app.exception
     assert len(list_runs()) == 2
+
+
+def test_stored_heatmaps_are_given_to_an_open_explorer_as_long_as_its_visitor_may_look(
+    demo: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened_by("bo@example.org", "explorer")
+    shown = shown_in_viewer(app)
+    (here,) = [xray["id"] for xray in shown["strip"] if xray["here"]]
+    token, wish = shown["frames"].split("/")[-2], {"context": shown["context"], "image": here}
+    assert frames.answer(token, wish) is not None
+    with monkeypatch.context() as server:
+        server.setattr(people, "asks_for_sign_in", lambda: True)
+        for roles, may_look in ((ROLES, True), ({"researcher": "ana@example.org"}, False)):
+            server.setattr(people, "_section", {"roles": roles}.__getitem__)
+            assert (frames.answer(token, wish) is not None) == may_look
+            assert (frames.small_png(token, here) is not None) == may_look
+    app.session_state["frames:renewed"] = True  # as after a step of the viewer alone, or a run that was broken off
+    app.switch_page("views/data.py")
+    app.run()
+    assert not app.exception
+    assert frames.answer(token, wish) is None
 
 
 def change_of_a_page_that_forgot_to_ask() -> None:

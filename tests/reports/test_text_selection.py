@@ -83,6 +83,19 @@ def test_no_report_takes_it_for_the_result_of_the_split(network: Path, manifest:
     assert [whole.id in line for line in Subject.of(evaluation).findings_of("text-experiment")] == [True]
 
 
+def test_a_report_says_that_an_experiment_is_on_other_x_rays_than_its_figures(
+    network: Path, manifest: Path, tmp_path: Path
+) -> None:
+    evaluation = measured(network, manifest)
+    elsewhere = write_xrays(tmp_path / "data" / "elsewhere", CONFIGURATIONS[0], side=220, words=True)
+    said = "These are other X-rays than those of the figures above."
+    for data, is_said in ((elsewhere, True), (manifest, False)):
+        run = masked(network, data)
+        section = next(part for part in document_of(evaluation, Choices()).sections if part.title == "Burned-in text")
+        assert run.results()["finding"] in repr(section)
+        assert (said in repr(section)) == is_said
+
+
 def test_the_look_at_picked_x_rays_is_counted_and_a_locked_split_stays_closed(network: Path, manifest: Path) -> None:
     data = Manifest.load(manifest)
     masked(network, manifest, ids=data.ids[:3])

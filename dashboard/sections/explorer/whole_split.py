@@ -98,8 +98,7 @@ def _show(run: Run) -> None:
     results = run.results()
     if results is None:
         return
-    finding = field_names.on_page(results["finding"], field_names.WITHOUT_FIELD)
-    st.info(viewer.as_markdown(finding), icon=":material/burst_mode:")
+    st.info(viewer.on_page(results["finding"], field_names.of_kind(run.kind)), icon=":material/burst_mode:")
     if results["left_out"]:
         first = results["left_out"][0]
         text = f"{page.counted(len(results['left_out']), 'X-ray')} could not be read, the first: "

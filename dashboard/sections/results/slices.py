@@ -68,8 +68,7 @@ def show(evaluated: Evaluated) -> None:
         st.caption(viewer.plain(f"Too small to compare: {'; '.join(small)}."))
     skipped = [f"{name} ({reason})" for name, reason in results["skipped"].items()]
     if skipped:
-        line = field_names.on_page(f"Not compared: {'; '.join(skipped)}.", field_names.SLICES)
-        st.caption(viewer.as_markdown(line))
+        st.caption(viewer.on_page(f"Not compared: {'; '.join(skipped)}.", field_names.SLICES))
     worst = results["pairs"][:_MOST_PAIRS]
     _table(entries, "slices", evaluated, results["figure"])
     if pairs:

@@ -52,8 +52,7 @@ def show(run: Run) -> None:
     if selection is not None:
         part = page.counted(results["n_images"], "X-ray")
         st.warning(f"{part} of {selection['of']:,}: not the result of the split.", icon=":material/filter_alt:")
-    finding = field_names.on_page(results["finding"], field_names.TEXT_EXPERIMENT)
-    st.info(viewer.as_markdown(finding), icon=":material/lightbulb:")
+    st.info(viewer.on_page(results["finding"], field_names.of_kind(run.kind)), icon=":material/lightbulb:")
     measured.rests_on(run)
     st.caption(PAPER)
     _show_counts(results)

@@ -39,8 +39,7 @@ def show(run: Run) -> None:
         if run.status()["state"] not in ACTIVE:
             st.info("This run ended without results. Resume it or start another one.", icon=":material/info:")
         return
-    finding = field_names.on_page(results["finding"], field_names.TEXT_EXPERIMENT)
-    st.info(viewer.as_markdown(finding), icon=":material/lightbulb:")
+    st.info(viewer.on_page(results["finding"], field_names.of_kind(run.kind)), icon=":material/lightbulb:")
     measured.rests_on(run)
     towards = results["towards"]
     measures = {_turned(results): "turned", f"probability of {towards}": "probability"}

@@ -97,7 +97,7 @@ def _choose(number: str) -> None:
 def _next(finding: Finding, number: int, finished: Run | None) -> None:
     with st.popover("Next", icon=":material/arrow_forward:"):
         if finding["next_step"]:
-            st.markdown(viewer.as_markdown(field_names.on_page(finding["next_step"], field_names.of_kind(KIND))))
+            st.markdown(viewer.on_page(finding["next_step"], field_names.of_kind(KIND)))
         if finding["command"]:
             page.command_line(*finding["command"])
         link_to(finding["link"], "See it there")

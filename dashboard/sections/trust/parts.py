@@ -103,7 +103,7 @@ def _render(part: PartStatus, newer: Since | None) -> None:
 def _said(line: str) -> str:
     """Return a sentence as Markdown; what this page has no field for is an option of a command."""
     names = {**field_names.of_kind(KIND), **field_names.WITHOUT_FIELD}
-    return viewer.as_markdown(field_names.on_page(line, names))
+    return viewer.on_page(line, names)
 
 
 def _part(part: PartStatus, findings: Sequence[Finding], do: Callable[[str], None], newer: Since | None) -> None:

@@ -72,8 +72,7 @@ def section(chosen: Subject, method: Method, target: str) -> None:
 def render(run: Run) -> None:
     """Show what a finished run found: conclusion, chart, table, and the X-rays with the most relevance in a region."""
     results = relevance_regions_results(run)
-    finding = field_names.on_page(results["finding"], field_names.WITHOUT_FIELD)
-    st.info(viewer.as_markdown(finding), icon=":material/lightbulb:")
+    st.info(viewer.on_page(results["finding"], field_names.of_kind(run.kind)), icon=":material/lightbulb:")
     if not results["regions"]:
         return
     st.plotly_chart(relevance_charts.regions(results), key=f"regions:chart:{run.id}", theme="streamlit")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import secrets
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -80,8 +81,11 @@ def offer(made: Offer) -> None:
     st.session_state[_RENEWED] = True
 
 
-def end_unless_renewed() -> None:
-    """End what a session offers, at the end of a run of a page that offers nothing."""
+@contextmanager
+def ended_unless_renewed() -> Iterator[None]:
+    """End what a session offers at the end of a run of a page, inside, that offers nothing."""
+    st.session_state.pop(_RENEWED, None)  # of a part that ran by itself, or of a run that was broken off
+    yield
     if not st.session_state.pop(_RENEWED, False) and st.session_state.pop(_OFFER, None) is not None:
         _offers.pop(own_token(), None)
 
