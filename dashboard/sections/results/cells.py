@@ -18,7 +18,6 @@ _mount = st.components.v2.component(
     js=(_HERE / "matrix.js").read_text(encoding="utf-8"),
     css=(_HERE / "matrix.css").read_text(encoding="utf-8"),
 )
-_WIDTH, _SMALLEST, _LARGEST = 216, 46, 80
 
 
 def show(
@@ -55,7 +54,6 @@ def show(
             "inks": [[charts.ink_on(share, theme) for share in row] for row in shares],
             "frame": charts.COLOURS[1],
             "chosen": [names.index(name) for name in chosen] if chosen else None,
-            "side": max(_SMALLEST, min(_LARGEST, _WIDTH // len(names))),
         },
         on_cell_change=clicked,
     )

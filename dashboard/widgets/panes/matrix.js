@@ -29,7 +29,7 @@ function cellButton({ classes, texts, below, grounds, inks }, row, column) {
 }
 
 function drawMatrix(root, data, choose) {
-  const { classes, chosen, side, frame } = data;
+  const { classes, chosen, frame } = data;
   const places = classes.flatMap((_, row) => classes.map((_, column) => [row, column]));
   const buttons = classes.map((_, row) => classes.map((_, column) => cellButton(data, row, column)));
   const mark = (at) => places.forEach(([row, column]) => {
@@ -73,8 +73,8 @@ function drawMatrix(root, data, choose) {
     element("caption", { textContent: "Confusion matrix; the arrow keys lead from cell to cell" }),
     element("thead", {}, top, names), element("tbody", {}, ...rows),
   );
-  table.classList.toggle("narrow", side < 60);  // names of classes stand upright then
-  table.style.setProperty("--side", `${side}px`);
+  table.classList.toggle("narrow", classes.length > 4); // names of classes stand upright then
+  table.style.setProperty("--classes", classes.length);
   table.style.setProperty("--chosen", frame);
   const before = root.querySelector(".matrix");
   const hadFocus = Boolean(before?.querySelector(":focus"));
