@@ -60,19 +60,24 @@ def explorer(stored: Any, tab: Any) -> Any:
 ACTIVE = "input => document.getElementById(input.getAttribute('aria-activedescendant'))?.textContent"
 
 
-def pick(tab: Any, name: str, label: str, *, by_key: bool = False) -> None:
+def pick(tab: Any, name: str, label: str, *, by_key: bool = False, rested: bool = False) -> None:
+    """Pick an option; ``rested`` on it until the browser holds what is stored of it, or at once."""
     field = tab.locator(f".st-key-pick-{name} input")
     field.click()
     if not by_key:
         field.fill(label)  # a long list holds only the options in sight
     option = tab.get_by_role("option", name=label, exact=True)
     option.wait_for()
-    if not by_key:
-        option.click()
-        return
-    while field.evaluate(ACTIVE) != label:
+    while by_key and field.evaluate(ACTIVE) != label:
         field.press("ArrowDown")
-    field.press("Enter")
+    if rested:
+        if not by_key:
+            option.hover()
+        until(tab, f"[...v.frames].some(([wish, asked]) => asked.entry && wish.includes('\"{label}\"'))")
+    if by_key:
+        field.press("Enter")
+    else:
+        option.click()
 
 
 def tile(tab: Any) -> dict[str, str]:
@@ -100,12 +105,12 @@ def class_by_key(tab: Any) -> dict[str, str]:
 
 def picked_class(tab: Any) -> dict[str, str]:
     name = viewer(tab, "v.data.prediction.classes[2].name")
-    pick(tab, "target", name, by_key=True)
+    pick(tab, "target", name, by_key=True, rested=True)
     return {"target": name}
 
 
 def picked_composite(tab: Any) -> dict[str, str]:
-    pick(tab, "composite", OTHER_LABEL)
+    pick(tab, "composite", OTHER_LABEL, rested=True)
     return {"composite": OTHER}
 
 

@@ -10,6 +10,7 @@ const REST_MS = 40; // a pointer on its way asks for nothing
 const TELL_PAGE_AFTER_MS = 60; // the page need not wait longer for what is stored
 const AGAIN_AFTER_MS = 3000; // a step that the page did not hear of, since its connection was cut
 const GIVE_UP_AFTER_MS = 400; // what a picker led to and the page does not show
+const PICKER_FOLLOWS_MS = 100; // the picker itself hears of a key or click after the viewer has
 const OF_ANOTHER = "data-of-another-xray";
 const STAYS = "data-viewer-stays";
 const WORDS = { id: "image", to: "at", name: "target", classes: "classes" }; // of what a page is told, as a wish
@@ -313,6 +314,8 @@ const AHEAD = {
     const asked = this.wish(wish);
     this.begin();
     const entry = await this.ask(asked).promise;
+    const late = performance.now() + PICKER_FOLLOWS_MS;
+    while (entry && input.value !== label && performance.now() < late) await new Promise(requestAnimationFrame);
     const same = entry?.data.subject === before.subject && entry?.context === before.context;
     if (!entry || same || this.updates !== updates || this.isWaiting() || input.value !== label) {
       if (!this.isWaiting()) this.root.dataset.busy = "false";
