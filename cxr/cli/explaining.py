@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
@@ -19,6 +20,7 @@ from cxr.runs import start
 if TYPE_CHECKING:
     import numpy as np
 
+    from cxr.data import Manifest
     from cxr.explain import Explanation
     from cxr.explain.composites.catalogue import CompositeSummary
     from cxr.explain.composites.composite import Settings
@@ -300,8 +302,11 @@ def _map(result: Explanation, t: int, entry: Heatmap, files: dict[str, str]) -> 
     }
 
 
-def image_path(model: str, image: str, data: str | None) -> Path:
-    """Return an image file, or the file of the X-ray of this id in a data set, by default the network's own."""
+def image_path(model: str, image: str, data: str | None, read: Callable[[str], Manifest] | None = None) -> Path:
+    """Return an image file, or the file of the X-ray of this id in a data set, by default the network's own.
+
+    ``read`` reads the data set's manifest, for a caller that may hold it.
+    """
     path = Path(image).expanduser()
     if path.exists():
         return path
@@ -311,7 +316,7 @@ def image_path(model: str, image: str, data: str | None) -> Path:
         raise wrong_use(
             ImageError(f"image {image} not found: give an image file, or --data and the id of one of its X-rays")
         )
-    return Manifest.load(manifest_of(model, data)).image_path(image)
+    return (read or Manifest.load)(manifest_of(model, data)).image_path(image)
 
 
 def _scores(network: Any, pixels: np.ndarray) -> dict[str, dict[str, float]]:

@@ -15,6 +15,7 @@ from cxr.models.weights import find_weights, list_weights, load_model, read_card
 from cxr.paths import runs_root
 from cxr.runs import ACTIVE, Run, RunFolder, list_runs
 from cxr.runs.folder import CHECKPOINTS
+from cxr.runs.index import once_a_look
 
 if TYPE_CHECKING:
     from cxr.models.classifier import XrayClassifier
@@ -129,7 +130,9 @@ def list_networks(*, finished: bool = False) -> list[TrainedNetwork]:
 
     ``finished`` leaves out the networks of trainings that are not at their end.
     """
-    trainings = [run for run in list_runs(kind=_TRAINING) if has_network(run)]
+    trainings = once_a_look(
+        f"networks of {runs_root()}", lambda: [run for run in list_runs(kind=_TRAINING) if has_network(run)]
+    )
     if finished:
         trainings = [run for run in trainings if run.status()["state"] == "finished"]
     return [TrainedNetwork(run.id, run) for run in trainings] + [TrainedNetwork(name) for name, _, _ in list_weights()]

@@ -41,9 +41,9 @@ class _Stamp(NamedTuple):
         return cls._from(os.fstat(handle))
 
     @classmethod
-    def at(cls, folder: Path) -> _Stamp:
-        """Return the stamp of a folder, which is another one when something in it came, went or was renamed."""
-        return cls._from(folder.stat())
+    def at(cls, path: str | Path) -> _Stamp:
+        """Return the stamp of a file, or of a folder: another one when something in it came, went or was renamed."""
+        return cls._from(os.stat(path))  # noqa: PTH116 - a thousand at once
 
     @classmethod
     def _from(cls, info: os.stat_result) -> _Stamp:
@@ -61,10 +61,13 @@ class FileContents(Generic[T]):
     parse
         Turns the path and the bytes of a file into what is kept. All callers get the same object, so they must
         not change it.
+    opens
+        Whether a file is opened at each look. That makes a network file system ask its server; its answer without it
+        may be some seconds old. It takes three times as long, so files that are hardly ever written anew go without.
     """
 
-    def __init__(self, parse: Callable[[str, bytes], T]) -> None:
-        self._parse = parse
+    def __init__(self, parse: Callable[[str, bytes], T], *, opens: bool = True) -> None:
+        self._parse, self._opens = parse, opens
         self._known: dict[str, tuple[_Stamp, T]] = {}
 
     def read(self, path: str) -> T:
@@ -75,7 +78,10 @@ class FileContents(Generic[T]):
         OSError
             If it cannot be opened or read.
         """
-        # Opening makes a network file system ask its server. A mere `stat` may tell what was true some seconds ago.
+        if not self._opens:
+            known = self._known.get(path)
+            if known is not None and known[0] == _Stamp.at(path):
+                return known[1]
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             stamp, now = _Stamp.of(handle), time.time()
@@ -142,9 +148,10 @@ def _json(content: bytes) -> Any:
         return None
 
 
-_SPECS = FileContents(_facts)
+_SPECS = FileContents(_facts, opens=False)
 _STATUSES = FileContents(_status)
 _seen: ContextVar[dict[str, tuple[_Stamp, list[RunFacts]]] | None] = ContextVar("seen", default=None)
+_made: ContextVar[dict[str, Any] | None] = ContextVar("made", default=None)
 
 
 @contextmanager
@@ -153,18 +160,29 @@ def one_look() -> Iterator[None]:
 
     For what asks for lists of runs again and again within a moment, such as the parts of a page.
     """
-    before = _seen.set({})
+    seen, made = _seen.set({}), _made.set({})
     try:
         yield
     finally:
-        _seen.reset(before)
+        _seen.reset(seen)
+        _made.reset(made)
 
 
 def look_again() -> None:
     """Forget what was seen within :func:`one_look`: a spec was written anew."""
-    seen = _seen.get()
-    if seen is not None:
-        seen.clear()
+    for known in (_seen.get(), _made.get()):
+        if known is not None:
+            known.clear()
+
+
+def once_a_look(name: str, make: Callable[[], list[T]]) -> list[T]:
+    """Return a list that is made of the runs: once within :func:`one_look`, at each call outside of it."""
+    made = _made.get()
+    if made is None:
+        return make()
+    if name not in made:
+        made[name] = make()
+    return list(made[name])
 
 
 def stored_status(folder: Path) -> Status:

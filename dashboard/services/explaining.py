@@ -238,7 +238,8 @@ def scores(network: XrayClassifier, values: np.ndarray) -> pd.DataFrame:
     return table.sort_values("logit", ascending=False, ignore_index=True)
 
 
-@st.cache_data(max_entries=16, show_spinner="Predicting the split …")
+# Of cache_data every session would get a copy of its own at every run of the script.
+@st.cache_resource(max_entries=16, show_spinner="Predicting the split …")
 def _predictions(
     network_ref: str, model_stamp: int, manifest_path: str, manifest_stamp: int, split: str, _data: Manifest
 ) -> pd.DataFrame:
@@ -269,6 +270,7 @@ def _measured() -> set[tuple[str, int, str, int, str]]:
 def predictions(subject: Subject, *, wait: bool = True) -> pd.DataFrame | None:
     """Return predictions for the chosen split: the run's own, else computed here; large splits only when asked.
 
+    All sessions share them, so do not write to them.
     Without ``wait`` None takes the place of a split that is still to be computed.
     """
     stored = stored_predictions(subject)

@@ -240,6 +240,19 @@ def predictions(run: Run) -> pd.DataFrame | None:
     return table(file) if file.exists() else None
 
 
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _of_split(path: str, stamp: int, split: str) -> pd.DataFrame:
+    rows = _table(path, stamp)
+    return rows[rows["split"] == split]
+
+
+def predictions_of_split(run: Run, split: str) -> pd.DataFrame | None:
+    """Return those of one split, ``None`` where there are none; all sessions share them."""
+    file = predictions_file(run)
+    rows = _of_split(str(file), _stamp(file), split) if file.exists() else None
+    return None if rows is None or rows.empty else rows
+
+
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _metrics(folder: str) -> MetricsTable:
     return MetricsTable(RunFolder(Path(folder)))

@@ -107,7 +107,7 @@ with right:
 
 with page.told_in_one_line():
     faithfulness.section(network_ref, xray, method, target)
-    faithfulness.show_localisation(xray, heatmap)
+    faithfulness.show_localisation(network_ref, xray, method, heatmap)
 
 left, right = st.columns([3, 2])
 with left:

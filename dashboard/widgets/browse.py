@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -107,16 +106,13 @@ class Listed:
     ids: list[str]
     captions: dict[str, str]
     chosen: str
+    digest: str
+    """What changes with the X-rays, their order and their captions."""
 
     @property
     def place(self) -> int:
         """Where in the list the chosen X-ray stands."""
         return self.ids.index(self.chosen)
-
-    @cached_property
-    def digest(self) -> str:
-        """What changes with the X-rays, their order and their captions."""
-        return hashlib.blake2b("\n".join(self.captions.values()).encode(), digest_size=8).hexdigest()
 
     def at(self, position: int) -> Listed | None:
         """Return the same list with the X-ray at a place chosen, counted from 1 on; None where there is no such."""
@@ -141,38 +137,71 @@ def listed(
 
     ``filters`` takes the filters, ``where`` the list itself, between its buttons where there are three cells for it.
     """
-    every, of_findings = _every(data, split, predictions, network)
+    every = _every(id(data), split, id(predictions), id(network), (data, predictions, network))
     with filters:
-        rows = _filtered(every, of_findings)
-    return _chosen(data, split, every, rows, where if isinstance(where, Sequence) else [where])
+        wanted = _filters(every)
+    rows = _sorted(id(every), wanted, every)
+    return _chosen(data, split, rows, where if isinstance(where, Sequence) else [where])
 
 
-def _every(
-    data: Manifest, split: str, predictions: pd.DataFrame | None, network: XrayClassifier | None
-) -> tuple[pd.DataFrame, bool]:
-    """Return all rows of a split, and whether they are of a network of several findings.
+@dataclass(frozen=True)
+class _Every:
+    """All rows of a split; all sessions share them.
 
-    Those that are ``apart``, to be listed last, may have no prediction: the network does not know what the data say.
+    ``apart`` are those that are listed last: the network does not know what the data say of them. ``of_findings`` tells
+    whether they are of a network of several findings. ``labels`` and ``names`` are what they can be filtered by, and
+    ``made_of`` is held, so that nothing else gets its identity.
     """
-    if network is not None and network.card.task == MULTI_LABEL:
-        rows = rows_of_findings(data, split, predictions, network)
-        return rows.assign(apart=rows["label"] == ""), True
-    rows = rows_of(data, split, predictions)
-    return rows.assign(apart=~rows["label"].isin(network.classes if network is not None else data.classes)), False
+
+    rows: pd.DataFrame
+    of_findings: bool
+    labels: list[str]
+    names: list[str]
+    made_of: tuple[object, ...]
+
+
+_MadeOf = tuple[Manifest, "pd.DataFrame | None", "XrayClassifier"]
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _every(data: int, split: str, predictions: int, network: int, _made_of: _MadeOf) -> _Every:
+    """Return all rows of a split, by the identities of what they are made of."""
+    manifest, measured, model = _made_of
+    of_findings = model.card.task == MULTI_LABEL
+    if of_findings:
+        rows = rows_of_findings(manifest, split, measured, model)
+        rows = rows.assign(apart=rows["label"] == "")
+    else:
+        rows = rows_of(manifest, split, measured)
+        rows = rows.assign(apart=~rows["label"].isin(model.classes))
+    labels, names = _names_in(rows, "names"), _names_in(rows, "said") if measured is not None else []
+    return _Every(rows, of_findings, labels, names, _made_of)
+
+
+def _names_in(rows: pd.DataFrame, column: str) -> list[str]:
+    return sorted({name for names_of_row in rows[column] for name in names_of_row} - {""})
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _sorted(every: int, wanted: _Wanted, _every: _Every) -> _Sorted:
+    """Return what a page lists, by the identity of the rows that are sorted and filtered."""
+    orders = ORDERS_OF_FINDINGS if _every.of_findings else ORDERS
+    rows = orders[wanted.order](narrowed(_every.rows, wanted.labels, wanted.names, wanted.only_errors))
+    captions = dict(zip(rows["image_id"], map(_caption, rows.to_dict("records")), strict=True))
+    digest = hashlib.blake2b("\n".join(captions.values()).encode(), digest_size=8).hexdigest()
+    return _Sorted(rows["image_id"].tolist(), captions, digest, _every)
 
 
 def _chosen(
     data: Manifest,
     split: str,
-    every: pd.DataFrame,
-    rows: pd.DataFrame,
+    listed: _Sorted,
     cells: Sequence[DeltaGenerator],
 ) -> Listed:
-    """Let the user choose one of ``rows`` in one cell, or between two cells for the buttons before and after."""
-    if rows.empty and not address.asks("image"):
+    """Let the user choose an X-ray in one cell, or between two cells for the buttons before and after."""
+    ids, captions, every = listed.ids, listed.captions, listed.every.rows
+    if not ids and not address.asks("image"):
         page.nothing_yet("No X-ray matches these filters. Clear one of them.")
-    captions = dict(zip(rows["image_id"], map(_caption, rows.to_dict("records")), strict=True))
-    ids = rows["image_id"].tolist()
     with cells[len(cells) // 2]:
         label = f"X-ray (of {len(ids):,})"
         chosen = pick.from_url(
@@ -183,7 +212,7 @@ def _chosen(
             missing=lambda image_id: _missing(data, split, every, image_id),
             label_visibility="collapsed",
         )
-    found = Listed(ids, captions, chosen)
+    found = Listed(ids, captions, chosen, listed.digest)
     if len(cells) == 3:
         _step(cells[0], ids, found.place - 1, ":material/chevron_left:", "Previous X-ray", "previous")
         _step(cells[2], ids, found.place + 1, ":material/chevron_right:", "Next X-ray", "next")
@@ -220,12 +249,30 @@ def _missing(data: Manifest, split: str, rows: pd.DataFrame, image_id: str) -> s
     )
 
 
-def _filtered(rows: pd.DataFrame, of_findings: bool) -> pd.DataFrame:
-    measured = "predicted" in rows
-    every = ORDERS_OF_FINDINGS if of_findings else ORDERS
-    orders = list(every)[: None if measured else 1]
-    labels = sorted({name for names_of_row in rows["names"] for name in names_of_row} - {""})
-    names = sorted({name for names_of_row in rows["said"] for name in names_of_row}) if measured else []
+class _Sorted(NamedTuple):
+    """Ids in the order of a list, their captions, a digest of these, and the rows that were sorted and filtered.
+
+    The rows are held, so that nothing else gets their identity.
+    """
+
+    ids: list[str]
+    captions: dict[str, str]
+    digest: str
+    every: _Every
+
+
+class _Wanted(NamedTuple):
+    """What sorts and filters a list."""
+
+    order: str
+    labels: tuple[str, ...]
+    names: tuple[str, ...]
+    only_errors: bool
+
+
+def _filters(every: _Every) -> _Wanted:
+    measured, labels, names = "predicted" in every.rows, every.labels, every.names
+    orders = list(ORDERS_OF_FINDINGS if every.of_findings else ORDERS)[: None if measured else 1]
     # Before the split is predicted there is less to sort by; what was chosen then is no choice among all orders.
     key = "browse:order" if measured else "browse:order:before"
     pick.arrive(key, "sort", orders[0], allowed=orders)
@@ -235,7 +282,7 @@ def _filtered(rows: pd.DataFrame, of_findings: bool) -> pd.DataFrame:
         "browse:errors", "errors", False, pick.switched, (False, True) if measured else (False,), accepted="0, 1"
     )
     order = st.selectbox("Sort by", orders, key=key)
-    titles = ("Findings", "Above threshold") if of_findings else ("True class", "Predicted")
+    titles = ("Findings", "Above threshold") if every.of_findings else ("True class", "Predicted")
     wanted_labels = st.multiselect(titles[0], labels, key="browse:label", placeholder="any")
     wanted_names = st.multiselect(titles[1], names, key="browse:predicted", placeholder="any", disabled=not measured)
     only = st.toggle("Only errors", key="browse:errors", disabled=not measured) and measured
@@ -243,7 +290,7 @@ def _filtered(rows: pd.DataFrame, of_findings: bool) -> pd.DataFrame:
     pick.leave_some("label", wanted_labels)
     pick.leave_some("predicted", wanted_names)
     pick.leave("errors", str(int(only)), "0")
-    return every[order](narrowed(rows, wanted_labels, wanted_names, only))
+    return _Wanted(order, tuple(wanted_labels), tuple(wanted_names), only)
 
 
 def _caption(row: Mapping[str, Any]) -> str:

@@ -131,6 +131,18 @@ def refreshed(every: float | None) -> Callable[[Callable[P, None]], Callable[P, 
     return decorate
 
 
+@contextmanager
+def folded(label: str, *, icon: str, key: str, opened: bool = False) -> Iterator[bool]:
+    """Fold a part of a page away and tell whether it is open: what is shut need not be made.
+
+    To open it runs the page, so it belongs into a :func:`refreshed` part. ``opened`` is how it stands before the user
+    has opened or shut it, and once more each time that it changes.
+    """
+    part = st.expander(label, expanded=opened, icon=icon, key=key, on_change="rerun")
+    with part:
+        yield bool(part.open)
+
+
 def rerun_when_other(key: str, value: object) -> None:
     """Run the whole page once when ``value``, which a part of it shows, is another than at the last look."""
     before = st.session_state.get(key, value)
@@ -226,7 +238,9 @@ def code(text: str) -> None:
 def _python_call(words: tuple[str, ...], folders: tuple[str, str]) -> str:
     from cxr.cli.python_calls import python_call
 
-    return python_call(words)
+    from services import load
+
+    return python_call(words, read=load.manifest)  # held: reading a large one takes longer than the page
 
 
 def notebook(finding: NotebookFinding, name: str) -> None:

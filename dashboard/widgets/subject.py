@@ -116,8 +116,4 @@ def own_manifest(network_ref: str) -> Path | None:
 def stored_predictions(subject: Subject) -> pd.DataFrame | None:
     """Return the run's predictions on this split, ``None`` where the network was not measured on it."""
     run = training_of(subject.network_ref)
-    table = load.predictions(run) if run and subject.on_own_data else None
-    if table is None:
-        return None
-    rows = table[table["split"] == subject.split]
-    return rows if len(rows) else None
+    return load.predictions_of_split(run, subject.split) if run and subject.on_own_data else None

@@ -27,6 +27,12 @@ def opened(page: str, /, **query: str) -> AppTest:
     return app.run()
 
 
+def unfolded(app: AppTest, part: str) -> AppTest:
+    """Open a part of the page that is folded away, as a click on its title does."""
+    app.session_state[f"{part}:fold"] = True
+    return app.run()
+
+
 def done_by_call(*words: object) -> str:
     """Do what the Python lines beside a command say, with no name but their own, and return what they print."""
     lines = python_call(["cxr", *words])

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from apps import act_in_viewer, change_look, codes, opened, said, shown_in_viewer
+from apps import act_in_viewer, change_look, codes, opened, said, shown_in_viewer, unfolded
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest, read_xray
@@ -380,7 +380,7 @@ def test_a_map_is_compared_with_every_mask_that_there_is(trained: Run, demo: Man
     from services import explaining
 
     xray = explaining.of_manifest(demo, demo.select(split="test").ids[0])
-    app = opened("explorer", image=xray.id, split="test")
+    app = unfolded(opened("explorer", image=xray.id, split="test"), "localisation")
     (table,) = [frame.value for frame in app.dataframe if "ground truth" in frame.value]
     filled = [name for name, path in xray.masks.items() if (read_xray(path) > 127).any()]
     assert set(table["ground truth"]) <= set(filled)
@@ -392,7 +392,7 @@ def test_a_map_is_compared_with_every_mask_that_there_is(trained: Run, demo: Man
 
 def test_stored_heatmaps_are_counted_and_deleted_on_request(trained: Run) -> None:
     app = opened("explorer")
-    app.run()
+    app = unfolded(app, "stored")
     assert "1 heatmap of 1 network, " in said(app)
     next(button for button in app.button if button.label == "Delete stored heatmaps").click().run()
     assert not app.exception

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from apps import codes, opened, said
+from apps import codes, opened, said, unfolded
 from configurations import CONFIGURATIONS, write_network, write_xrays
 
 from cxr.data import Manifest
@@ -44,9 +44,9 @@ def test_a_form_offers_to_open_a_locked_split_and_otherwise_shows_nothing(own: M
     write_network(CONFIGURATIONS[0], tmp_path / "weights" / "net.safetensors")
     page = {"model": "net", "data": "own", "split": "test"}
     key = "split:open-locked"
-    assert key not in [box.key for box in opened("explorer", **page).checkbox]
+    assert key not in [box.key for box in unfolded(opened("explorer", **page), "split").checkbox]
     set_locked("own", ["test"])
-    app = opened("explorer", **page)
+    app = unfolded(opened("explorer", **page), "split")
     assert not app.exception
     app.button(key="split:start").click().run()
     assert "is locked" in " ".join(error.value for error in app.error)

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from apps import codes, opened, said
+from apps import codes, opened, said, unfolded
 from configurations import CONFIGURATIONS, ODD_NAMES, Configuration, write_network, write_xrays
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
@@ -56,7 +56,7 @@ def test_regions_are_measured_as_chosen_and_the_page_shows_what_the_run_found(
     configuration: Configuration, tmp_path: Path
 ):
     prepare(tmp_path, configuration)
-    app = opened("explorer", **LINK, composite="epsilon")
+    app = unfolded(opened("explorer", **LINK, composite="epsilon"), "regions")
     run = started(app)
     command = command_of(app)
     assert "--no-text" in command
@@ -85,7 +85,7 @@ def test_regions_are_measured_as_chosen_and_the_page_shows_what_the_run_found(
 
 def test_a_run_of_another_network_is_offered_with_what_it_is_of_and_nonsense_is_refused(tmp_path: Path):
     prepare(tmp_path, CONFIGURATIONS[3])
-    run = started(opened("explorer", **LINK))
+    run = started(unfolded(opened("explorer", **LINK), "regions"))
     app = opened("explorer", **LINK | {"model": "other"}, regions=run.id)
     assert "is of other X-rays, or of another network" in app.error[0].value
     next(button for button in app.button if button.label == "Open it with its network and data").click().run()

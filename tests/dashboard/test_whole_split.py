@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from apps import codes, opened, said
+from apps import codes, opened, said, unfolded
 from configurations import CONFIGURATIONS, ODD_NAMES, Configuration, write_network, write_xrays
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
@@ -64,6 +64,8 @@ def test_a_split_is_explained_as_chosen_and_the_page_then_reads_its_maps(configu
     prepare(tmp_path, configuration)
     method = {"composite": "epsilon-gamma-box", "gamma": "0.5", "low": "-3"}
     app = opened("explorer", **LINK, **method, classes="all")
+    assert "Explains every class" not in said(app), "folded away"
+    app = unfolded(app, "split")
     assert "Explains every class on 6 X-rays of the split test" in said(app)
     app.number_input(key="where:explain:shards").set_value(2).run()
     command = of_split(app)
@@ -90,11 +92,11 @@ def test_a_split_is_explained_as_chosen_and_the_page_then_reads_its_maps(configu
 
 def test_the_predicted_class_of_each_is_explained_unless_one_is_chosen(tmp_path: Path):
     prepare(tmp_path, CONFIGURATIONS[1])
-    app = opened("explorer", **LINK)
+    app = unfolded(opened("explorer", **LINK), "split")
     assert "Explains the predicted class on" in said(app)
     assert "--target" not in of_split(app)
     assert started(app).params.targets == ""
-    app = opened("explorer", **LINK, target="hernia")
+    app = unfolded(opened("explorer", **LINK, target="hernia"), "split")
     assert "Explains the class hernia on" in said(app)
     assert "--target hernia" in of_split(app)
     assert started(app).params.targets == "hernia"
@@ -103,12 +105,12 @@ def test_the_predicted_class_of_each_is_explained_unless_one_is_chosen(tmp_path:
 @pytest.mark.parametrize("configuration", ODD_NAMES, ids=str)
 def test_a_class_called_by_our_word_is_named_as_what_it_is(configuration: Configuration, tmp_path: Path):
     prepare(tmp_path, configuration)
-    assert "Explains the class all on" in said(opened("explorer", **LINK, classes="all"))
+    assert "Explains the class all on" in said(unfolded(opened("explorer", **LINK, classes="all"), "split"))
 
 
 def test_a_run_of_another_network_is_offered_with_what_it_explains(tmp_path: Path):
     prepare(tmp_path, CONFIGURATIONS[3])
-    run = started(opened("explorer", **LINK))
+    run = started(unfolded(opened("explorer", **LINK), "split"))
     app = opened("explorer", **LINK | {"model": "other"}, maps=run.id)
     assert "explains other X-rays, or another network" in app.error[0].value
     next(button for button in app.button if button.label == "Open it with its network and data").click().run()

@@ -7,10 +7,10 @@ parameters that the command would give. For the others :mod:`cxr.cli.python_call
 from __future__ import annotations
 
 import pprint
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from cxr.cli.python_calls.templates import TEMPLATES, Values
 from cxr.errors import CxrError
 from cxr.runs.kinds import kind_of
 from cxr.runs.starting import Call, NotStarted, nothing_started
+
+if TYPE_CHECKING:
+    from cxr.data import Manifest
 
 _WIDTH = 100
 _Unreadable: type[Exception] = typer.BadParameter.__bases__[
@@ -36,7 +39,7 @@ _START_A_RUN = {
 }
 
 
-def python_call(words: Sequence[object]) -> str:
+def python_call(words: Sequence[object], *, read: Callable[[str], Manifest] | None = None) -> str:
     """Return Python lines that do the same as a command; "" where it cannot be read, as with a name still to fill in.
 
     Nothing is started or written. The data set and the network that the command names are looked up.
@@ -45,9 +48,11 @@ def python_call(words: Sequence[object]) -> str:
     ----------
     words
         The command, with ``cxr`` as the first word.
+    read
+        Reads the manifest of a data set, by its path. By default its file is read.
     """
     try:
-        path, values, context = _read([str(word) for word in words[1:]])
+        path, values, context = _read([str(word) for word in words[1:]], read)
         template = TEMPLATES.get(path)
         lines = template(values) if template else []
         if lines:
@@ -64,7 +69,7 @@ def _command() -> Any:
     return typer.main.get_command(app)
 
 
-def _read(words: list[str]) -> tuple[tuple[str, ...], Values, Any]:
+def _read(words: list[str], read: Callable[[str], Manifest] | None) -> tuple[tuple[str, ...], Values, Any]:
     """Return the command's path, the values of its parameters, and its context."""
     command, path = _command(), []
     context = command.context_class(command, info_name="cxr")
@@ -76,7 +81,7 @@ def _read(words: list[str]) -> tuple[tuple[str, ...], Values, Any]:
     if tuple(path) in _BY_ITSELF:
         words = [*words, "--detach"]
     context = command.make_context(path[-1], list(words), parent=context)
-    return tuple(path), Values(context.params), context
+    return tuple(path), Values(context.params, read), context
 
 
 def _asked(context: Any) -> Call:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cxr.data import Manifest
 
 
 class Values:
-    """The values of a command's parameters, as Python writes them."""
+    """The values of a command's parameters, as Python writes them; ``read`` reads the manifest of a data set."""
 
-    def __init__(self, params: Mapping[str, Any]) -> None:
+    def __init__(self, params: Mapping[str, Any], read: Callable[[str], Manifest] | None = None) -> None:
         self.params = params
+        self.read = read
 
     def __getitem__(self, name: str) -> str:
         value = self.params[name]
@@ -61,7 +65,7 @@ def _numbers(option: list[str] | None) -> Mapping[str, object]:
 def _file_of(values: Values) -> str:
     from cxr.cli.explaining import image_path
 
-    return str(image_path(values.params["model"], values.params["image"], values.params["data"]))
+    return str(image_path(values.params["model"], values.params["image"], values.params["data"], values.read))
 
 
 def _text_mask(values: Values) -> list[str]:

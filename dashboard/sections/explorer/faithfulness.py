@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from cxr.data import read_xray
 from cxr.explain.composites import composite_of
 from cxr.explain.heatmap import Heatmap, Method
-from cxr.explain.quality.localisation import localise
+from cxr.explain.quality.localisation import Localisation, localise
 
 from services import computing, explaining, load
 from services.explaining import Xray
-from widgets import viewer
+from widgets import page, viewer
 from widgets.charts import COLOURS, GREY, empty_figure
 
 if TYPE_CHECKING:
@@ -209,49 +209,65 @@ def randomisation_curve(randomisation: Randomisation) -> go.Figure:
     return figure
 
 
-def show_localisation(xray: Xray, heatmap: Heatmap) -> None:
-    """Show how the map agrees with the masks of an X-ray that are not empty; nothing without any."""
-    localisations = {name: localise(heatmap.relevance, read_xray(path)) for name, path in xray.masks.items()}
-    rows = {name: measured for name, measured in localisations.items() if measured.area > 0}
-    if not rows:
+@st.cache_data(max_entries=512, show_spinner=False)
+def _localisations(
+    of_map: tuple[object, ...], _heatmap: Heatmap, masks: dict[str, tuple[str, int]]
+) -> dict[str, Localisation]:
+    return {name: localise(_heatmap.relevance, load.mask(Path(path))) for name, (path, _) in masks.items()}
+
+
+@page.refreshed(None)
+def show_localisation(network_ref: str, xray: Xray, method: Method, heatmap: Heatmap) -> None:
+    """Show how the map agrees with the masks of an X-ray that are not empty; nothing where it has none."""
+    if not xray.masks:
         return
-    with st.expander("Does it lie where it should?", icon=":material/center_focus_strong:"):
-        st.dataframe(
-            [
-                {
-                    "ground truth": name,
-                    "mass inside": 100 * measured.mass,
-                    "times chance": measured.gain,
-                    "top pixels inside": 100 * measured.rank,
-                    "strongest pixel": {1.0: "inside", 0.0: "outside"}.get(measured.pointing, ""),
-                    "area": 100 * measured.area,
-                }
-                for name, measured in rows.items()
-            ],
-            hide_index=True,
-            width="stretch",
-            column_config={
-                "mass inside": st.column_config.NumberColumn(
-                    format="%.1f %%", help="Share of the positive relevance inside the mask (mass accuracy)."
-                ),
-                "times chance": st.column_config.NumberColumn(
-                    format="%.2f",
-                    help="Mass inside, divided by the mask's area. 1 is chance level.",
-                ),
-                "top pixels inside": st.column_config.NumberColumn(
-                    format="%.1f %%",
-                    help="Of the K most relevant pixels, those inside a mask of K pixels (rank accuracy).",
-                ),
-                "strongest pixel": st.column_config.TextColumn(
-                    help="Pointing game: where the most relevant pixel lies."
-                ),
-                "area": st.column_config.NumberColumn(format="%.1f %%", help="Share of the picture inside the mask."),
-            },
-        )
-        st.caption(
-            "This measures where the network looked, not whether the map is right. If a network looks beside the "
-            f"lesion, its correct map lies beside it too. {_of_positive(heatmap)}"
-        )
+    title = "Does it lie where it should?"
+    with page.folded(title, icon=":material/center_focus_strong:", key="localisation:fold") as is_open:
+        if is_open:
+            _show_localisation(network_ref, xray, method, heatmap)
+
+
+def _show_localisation(network_ref: str, xray: Xray, method: Method, heatmap: Heatmap) -> None:
+    of_map = (network_ref, load.model_stamp(network_ref), xray.id, xray.stamp, method.key, heatmap.target)
+    masks = {name: (str(path), path.stat().st_mtime_ns) for name, path in xray.masks.items()}
+    rows = {name: found for name, found in _localisations(of_map, heatmap, masks).items() if found.area > 0}
+    if not rows:
+        st.caption("The masks of this X-ray are empty.")
+        return
+    st.dataframe(
+        [
+            {
+                "ground truth": name,
+                "mass inside": 100 * measured.mass,
+                "times chance": measured.gain,
+                "top pixels inside": 100 * measured.rank,
+                "strongest pixel": {1.0: "inside", 0.0: "outside"}.get(measured.pointing, ""),
+                "area": 100 * measured.area,
+            }
+            for name, measured in rows.items()
+        ],
+        hide_index=True,
+        width="stretch",
+        column_config={
+            "mass inside": st.column_config.NumberColumn(
+                format="%.1f %%", help="Share of the positive relevance inside the mask (mass accuracy)."
+            ),
+            "times chance": st.column_config.NumberColumn(
+                format="%.2f",
+                help="Mass inside, divided by the mask's area. 1 is chance level.",
+            ),
+            "top pixels inside": st.column_config.NumberColumn(
+                format="%.1f %%",
+                help="Of the K most relevant pixels, those inside a mask of K pixels (rank accuracy).",
+            ),
+            "strongest pixel": st.column_config.TextColumn(help="Pointing game: where the most relevant pixel lies."),
+            "area": st.column_config.NumberColumn(format="%.1f %%", help="Share of the picture inside the mask."),
+        },
+    )
+    st.caption(
+        "This measures where the network looked, not whether the map is right. If a network looks beside the "
+        f"lesion, its correct map lies beside it too. {_of_positive(heatmap)}"
+    )
 
 
 def _of_positive(heatmap: Heatmap) -> str:

@@ -70,10 +70,17 @@ def show_ledger(heatmaps: Sequence[Heatmap]) -> None:
     table = {viewer.plain(name): [_entry(value) for value in entry.values()] for name, entry in entries.items()}
     meaning = {"": list(legend.LEDGER_MEANS.values())} if len(booked) == 1 else {}
     st.table(pd.DataFrame(table | meaning, index=list(legend.LEDGER_MEANS)), border="horizontal")
-    with st.expander("Layers that absorbed or lost most"):
-        st.dataframe(top_layers(booked[0]), hide_index=True, width="stretch", column_config=_LAYER_COLUMNS)
+    _show_layers(booked[0])
+
+
+@page.refreshed(None)
+def _show_layers(heatmap: Heatmap) -> None:
+    with page.folded("Layers that absorbed or lost most", icon=":material/layers:", key="layers:fold") as is_open:
+        if not is_open:
+            return
+        st.dataframe(top_layers(heatmap), hide_index=True, width="stretch", column_config=_LAYER_COLUMNS)
         st.caption(
-            f"Of {viewer.plain(booked[0].target)}. Layers have the network's own names; batch norms are folded into "
+            f"Of {viewer.plain(heatmap.target)}. Layers have the network's own names; batch norms are folded into "
             "convolutions."
         )
 
@@ -98,9 +105,12 @@ def show_rules(heatmap: Heatmap) -> None:
     st.caption(composite_of(heatmap.composite).description)
 
 
+@page.refreshed(None)
 def show_stored() -> None:
     """Show how much is stored, with a button that deletes it."""
-    with st.expander("Stored heatmaps", icon=":material/database:"):
+    with page.folded("Stored heatmaps", icon=":material/database:", key="stored:fold") as is_open:
+        if not is_open:
+            return
         stored = usage()
         st.caption(
             f"{page.counted(stored.maps, 'heatmap')} of {page.counted(stored.networks, 'network')}, "

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 KIND = "explain"
 
 
+@page.refreshed(None)
 def section(chosen: Subject, network: XrayClassifier, method: Method, target: str) -> None:
     """Offer to explain all X-rays of the split, and show the run that does or did.
 
@@ -35,7 +36,11 @@ def section(chosen: Subject, network: XrayClassifier, method: Method, target: st
     """
     runs = runs_of(chosen)
     opened = address.asks("maps") is not None or any(run.active or run.id in _started_here() for run in runs.values())
-    with st.expander("Heatmaps of a whole split", icon=":material/burst_mode:", expanded=opened):
+    with page.folded(
+        "Heatmaps of a whole split", icon=":material/burst_mode:", key="split:fold", opened=opened
+    ) as is_open:
+        if not is_open:
+            return
         n = len(chosen.data.select(split=chosen.split))
         split = f"the split {viewer.plain(chosen.split)}" if chosen.split else "the data set"
         st.caption(

@@ -20,6 +20,7 @@ from widgets.run_state import start
 from widgets.subject import Subject, name_of
 
 
+@page.refreshed(None)
 def section(chosen: Subject, method: Method, target: str) -> None:
     """Offer to cluster the heatmaps of a split, and show the run that does or did.
 
@@ -27,7 +28,12 @@ def section(chosen: Subject, method: Method, target: str) -> None:
     """
     runs = {run.id: run for run in list_runs(kind=KIND) if _concerns(run, chosen)}
     opened = address.asks("clusters") is not None or any(run.active for run in runs.values())
-    with st.expander("Clusters of heatmaps", icon=":material/scatter_plot:", expanded=opened or bool(runs)):
+    opened = opened or bool(runs)
+    with page.folded(
+        "Clusters of heatmaps", icon=":material/scatter_plot:", key="clusters:fold", opened=opened
+    ) as is_open:
+        if not is_open:
+            return
         n = len(chosen.data.select(split=chosen.split))
         st.caption(
             "Which X-rays does the network decide by the same part of the picture? Heatmaps that are alike are put "

@@ -36,6 +36,7 @@ _IN_ORDER = ("text", "border", "devices", "elsewhere", "lesion", "lungs")
 _SHOWN_IMAGES, _LISTED = 6, 200
 
 
+@page.refreshed(None)
 def section(chosen: Subject, method: Method, target: str) -> None:
     """Offer to measure the regions of a split, and show the run that does or did.
 
@@ -43,7 +44,10 @@ def section(chosen: Subject, method: Method, target: str) -> None:
     """
     runs = {run.id: run for run in list_runs(kind=KIND) if _concerns(run, chosen)}
     opened = address.asks("regions") is not None or bool(runs)
-    with st.expander("Where the relevance lies: text, lungs, border", icon=":material/donut_small:", expanded=opened):
+    title = "Where the relevance lies: text, lungs, border"
+    with page.folded(title, icon=":material/donut_small:", key="regions:fold", opened=opened) as is_open:
+        if not is_open:
+            return
         n = len(chosen.data.select(split=chosen.split) if chosen.split else chosen.data)
         st.caption(
             f"Shares out the heatmaps of {page.counted(n, 'X-ray')} (at most 300 of them) among burned-in text, lungs, "
