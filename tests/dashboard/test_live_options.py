@@ -155,7 +155,7 @@ def test_runs_of_one_name_are_overlaid_with_a_colour_each(private_folders: None)
     colours = {trace["name"].split(" · ")[0]: trace["line"]["color"] for trace in named}
     assert len(colours) == len(set(colours.values())) == 3
     dashes = {trace["name"].split(" · ")[1]: trace["line"]["dash"] for trace in named}
-    assert dashes == {"training": "solid", "validation": "dot"}
+    assert dashes == {"training": "solid", "validation": "dash"}
 
 
 @pytest.mark.parametrize("state", ["finished", "stopped", "failed", "running"])

@@ -22,9 +22,10 @@ _GRID = 300  # points of a band over seeds
 _SCORES = (
     ("val_accuracy", "accuracy", "solid", COLOURS[0]),
     ("val_macro_f1", "macro F1", "dash", COLOURS[1]),
-    ("val_auc", "AUC", "dot", COLOURS[2]),
-    ("val_average_precision", "average precision", "dashdot", COLOURS[3]),
+    ("val_auc", "AUC", "longdashdot", COLOURS[2]),
+    ("val_average_precision", "average precision", "dot", COLOURS[3]),
 )
+_VALIDATION = "dash"  # of dots a restless line has thousands, which take a browser longer to draw than all else here
 Curve = tuple[Floats, Floats]
 """Positions on the axis and values; NaN where the line is broken."""
 _HEIGHT, _NAME_HEIGHT, _NAMES_WITHIN = 370, 20, 4  # pixels; so many names take no room from the lines
@@ -43,12 +44,12 @@ def loss_curves(runs: Mapping[str, Metrics], view: View = DEFAULT, seeds: Sequen
         if number == 0 and seeds:
             _add_band(figure, [loss_curve(own, view)[1] for own in seeds], f"{before}training", colour)
             bands = [_of_validation(own, "val_loss", view) for own in seeds]
-            _add_band(figure, bands, f"{before}validation", colour, dash="dot")
+            _add_band(figure, bands, f"{before}validation", colour, dash=_VALIDATION)
             continue
         raw, smoothed = loss_curve(metrics, view)
         _add(figure, raw, colour=colour, width=1, opacity=0.25, showlegend=False, hoverinfo="skip")
         _add(figure, smoothed, f"{before}training", colour)
-        _add(figure, _of_validation(metrics, "val_loss", view), f"{before}validation", colour, "dot", marks=True)
+        _add(figure, _of_validation(metrics, "val_loss", view), f"{before}validation", colour, _VALIDATION, marks=True)
     _mark_stages(figure, runs, view)
     return figure
 
