@@ -27,13 +27,14 @@ viewer = ["*@example.org"]
 """
 
 
-@pytest.fixture(scope="module")
-def signed(dashboard: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+@pytest.fixture(scope="module", params=["", "/some/where"], ids=["at the root", "below a path"])
+def signed(dashboard: Any, request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The dashboard with a sign-in at a provider of this test."""
     provider = pytest.importorskip("oidc_provider_mock")
     people = ("ana@example.org", "zoe@example.org", "eve@example.com")
     users = [provider.User(sub=email, claims={"email": email, "email_verified": True}) for email in people]
     with provider.run_server_in_thread(user_claims=users) as server, pytest.MonkeyPatch.context() as patch:
+        dashboard.base = request.param
         home = tmp_path_factory.mktemp("home")
         patch.setenv("HOME", str(home))
         (home / ".streamlit").mkdir()
@@ -93,7 +94,7 @@ def test_stored_heatmaps_are_given_to_the_browser_that_signed_in_until_it_signs_
         return here
 
     def given(asking: Any, which: str) -> tuple[int, int]:
-        answer = asking.request.get(f"{signed.url}{addresses[which]}")
+        answer = asking.request.get(f"http://127.0.0.1:{signed.port}{addresses[which]}")
         return answer.status, len(answer.body())
 
     ana, bo = opened("ana@example.org"), opened("zoe@example.org")
