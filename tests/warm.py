@@ -50,6 +50,7 @@ LAZY = ("timm", "torch._dynamo", "torch.optim", "lightning.fabric", "sklearn.met
 """What jobs import only when they need it."""
 _ROOM = "CXR_TESTS_ROOM"  # a variable that is long enough to make room for any environment
 _ROOM_BYTES = 2**16
+SECONDS_TO_FORK = 300
 
 _plain = subprocess.Popen
 _server: _Server | None = None
@@ -100,6 +101,7 @@ class _WarmPopen(subprocess.Popen):
         self._ended, told = os.pipe()
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+                line.settimeout(SECONDS_TO_FORK)  # a fork of a process with threads may never come to itself
                 line.connect(_reached().address)
                 socket.send_fds(line, [json.dumps(request).encode()], [*own, told])
                 self.pid = int(line.recv(32))

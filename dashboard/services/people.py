@@ -24,6 +24,7 @@ from cxr.permission import NotAllowedError
 
 Role = Literal["researcher", "viewer"]
 ROLES: tuple[Role, ...] = ("researcher", "viewer")
+_COOKIE = "_streamlit_user"
 
 
 def asks_for_sign_in() -> bool:
@@ -47,10 +48,25 @@ def role() -> Role | None:
     return role_of(_email(), _section("roles")) if is_signed_in() else None
 
 
-def may_look_later() -> Callable[[], bool]:
-    """Return what tells, outside of a page too, whether the person in front of this page may still look."""
-    signed_in, email = is_signed_in(), _email()
-    return lambda: not asks_for_sign_in() or (signed_in and role_of(email, _section("roles")) is not None)
+def may_look_later() -> Callable[[Mapping[str, str]], bool]:
+    """Return what tells, outside of a page too, whether the person in front of this page may still look.
+
+    It is given the cookies of who asks: with a sign-in, only the browser that has signed in for this page is answered.
+    """
+    signed_in, email, own = is_signed_in(), _email(), _of_sign_in(st.context.cookies)
+
+    def may_look(cookies: Mapping[str, str]) -> bool:
+        if not asks_for_sign_in():
+            return True
+        same_browser = bool(own) and _of_sign_in(cookies) == own
+        return signed_in and same_browser and role_of(email, _section("roles")) is not None
+
+    return may_look
+
+
+def _of_sign_in(cookies: Mapping[str, str]) -> dict[str, str]:
+    """Return the cookies that Streamlit signs for who is signed in: a long one stands in several."""
+    return {name: value for name, value in cookies.items() if name.startswith(_COOKIE)}
 
 
 def _email() -> str:

@@ -40,10 +40,12 @@ class Dashboard:
     folder: Path
     port: int
     process: subprocess.Popen | None = None
+    base: str = ""
+    """A path below which everything stands, as behind a proxy that serves other things too."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}{self.base}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,6 +66,7 @@ class Dashboard:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "streamlit", "run", "dashboard/Home.py", f"--server.port={self.port}"]
+        command += [f"--server.baseUrlPath={self.base.strip('/')}"] if self.base else []
         with (self.folder / "dashboard.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=PROJECT, env=self.environment, stdout=log, stderr=log, start_new_session=True

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_journey import WAIT_MS, has_no_traceback, settled
+from test_journey import WAIT_MS, has_no_traceback, settled, wait_until
 from test_steps import DIMMED, until
 from test_viewer import frame, pixels, query, viewer
 
@@ -213,3 +213,24 @@ def test_heatmaps_are_given_to_the_page_that_shows_them_alone(stored: Any, explo
     tab.get_by_role("heading", name="Data", exact=True, level=1).wait_for()
     settled(tab)
     assert given(url, context) == 0, "the page was left"
+
+
+def test_what_a_session_was_given_an_address_for_ends_with_it(stored: Any, browser: Any) -> None:
+    addresses = []
+    for _ in range(2):
+        context = browser.new_context()
+        tab = context.new_page()
+        opened(stored, tab)
+        url, at, image = (viewer(tab, f"v.data.{what}") for what in ("frames", "context", "strip[1].id"))
+        addresses.append(f"{stored.url}{url}?context={at}&image={image}")
+        assert _size(addresses[-1]) > 10_000
+        context.close()
+        wait_until(lambda: _size(addresses[-1]) == 0, 30, "the server has seen that the page is closed")
+    tokens = [address.split("/")[-2] for address in addresses]
+    assert len(set(tokens)) == 2, "each session has its own"
+    assert min(map(len, tokens)) >= 128 / 6, "of 6 bits a letter, too many to try"
+
+
+def _size(address: str) -> int:
+    with urllib.request.urlopen(address) as answer:
+        return len(answer.read())

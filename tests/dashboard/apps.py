@@ -135,7 +135,7 @@ def ask_ahead(app: AppTest, **wish: str) -> dict[str, Any] | None:
 
     given = shown_in_viewer(app)
     token = given["frames"].split("/")[-2]
-    answer = frames.answer(token, {"context": given["context"], **wish})
+    answer = frames.answer(token, {}, {"context": given["context"], **wish})
     if answer is None:
         return None
     length = int.from_bytes(answer[:4], "little")

@@ -173,6 +173,17 @@ def test_a_class_is_chosen_in_the_viewer(trained: Run) -> None:
     assert picked(app, "target") == name
 
 
+@pytest.mark.parametrize("wish", [{"to": 2}, {"name": "pneumonia"}, {"classes": "all"}])
+def test_a_step_after_somebody_has_deleted_the_network_says_that_it_is_gone(trained: Run, wish: dict) -> None:
+    app = opened("explorer", model=trained.id)
+    trained.delete()
+    act_in_viewer(app, "show", **wish)
+    assert not app.exception
+    (error,) = app.error
+    assert trained.id in error.value
+    assert not app.get("bidi_component")
+
+
 def test_images_are_sorted_and_filtered_by_what_the_network_said(trained: Run) -> None:
     table = trained.predictions().query("split == 'test'").set_index("image_id")
     app = opened("explorer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def served(*routes: Route) -> TestClient:
     return TestClient(Starlette(routes=[*routes], middleware=[Middleware(first_paint.FirstPaint)]))
 
 
-@pytest.mark.parametrize(("path", "name"), [("/", ""), ("/live", "live"), ("/base/explorer", "explorer"), ("/x", "")])
+@pytest.mark.parametrize(("path", "name"), [("/", ""), ("/live", "live"), ("/explorer/", "explorer"), ("/x", "")])
 def test_the_page_that_streamlit_sends_has_the_sidebar_and_the_title(path, name) -> None:
     page = first_paint.framed(PAGE.read_text(), path)
     assert f"<h1>{TITLES[name]}</h1>" in page
@@ -36,6 +37,31 @@ def test_the_page_that_streamlit_sends_has_the_sidebar_and_the_title(path, name)
     assert [own for own, here, _ in links if here] == [name]
     assert {own for own, _, _ in links} == {Path(file).stem for _, file in entries} - {"home"} | {""}
     assert page.index("</head>") < page.index('id="first-paint"') < page.index("</body>")
+
+
+def test_below_a_page_there_is_none_and_what_is_sent_says_so() -> None:
+    browser = served(Route("/{path:path}", lambda _: FileResponse(PAGE)))
+    for path, name in (("/a/b", "a/b"), ("/live/x.html", "live/x.html"), ("/a%2Fb/", "a/b"), ("/<i>/b", "<i>/b")):
+        answer = browser.get(path)
+        assert answer.status_code == 404
+        assert escape(f"The address names the page {name!r}, which is not here.") in answer.text
+        assert '<base href="/">' in answer.text
+        assert "aria-current" not in answer.text.partition("</style>")[2]
+        assert "Loading" not in answer.text
+        assert "<script type=" not in answer.text, "Streamlit's scripts are not found from there"
+    assert browser.get("/a").status_code == 200
+    assert browser.get("/static/js/gone.js").text == PAGE.read_text()
+
+
+@pytest.mark.parametrize("base", ["/some/where", "/tools/data", "/media", "/v1.5"])
+def test_below_a_base_path_the_frame_is_of_the_page_that_is_named(base, monkeypatch) -> None:
+    monkeypatch.setattr(first_paint, "prefix", lambda: base)
+    browser = served(Route("/{path:path}", lambda _: FileResponse(PAGE)))
+    for path, name in (("", ""), ("/", ""), ("/live", "live"), ("/data", "data")):
+        assert f"<h1>{TITLES[name]}</h1>" in browser.get(f"{base}{path}").text
+    answer = browser.get(f"{base}/a/b")
+    assert answer.status_code == 404
+    assert f'<base href="{base}/">' in answer.text
 
 
 def test_a_page_of_another_streamlit_is_sent_as_it_is() -> None:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+import streamlit as st
 from apps import EVERY_PAGE, said, shown_in_viewer
 from streamlit.testing.v1 import AppTest
 
@@ -112,25 +113,49 @@ def test_a_researcher_presses_what_a_viewer_cannot(trained: Run) -> None:
     assert len(list_runs()) == 2
 
 
+SIGNED = {"_streamlit_user": "signed", "_streamlit_user__1": "and the rest of it"}
+
+
 def test_stored_heatmaps_are_given_to_an_open_explorer_as_long_as_its_visitor_may_look(
     demo: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(type(st.context), "cookies", SIGNED | {"theme": "dark"})
     app = opened_by("bo@example.org", "explorer")
     shown = shown_in_viewer(app)
     (here,) = [xray["id"] for xray in shown["strip"] if xray["here"]]
     token, wish = shown["frames"].split("/")[-2], {"context": shown["context"], "image": here}
-    assert frames.answer(token, wish) is not None
+    assert frames.answer(token, {}, wish) is not None, "nobody signs in here"
     with monkeypatch.context() as server:
         server.setattr(people, "asks_for_sign_in", lambda: True)
-        for roles, may_look in ((ROLES, True), ({"researcher": "ana@example.org"}, False)):
+        only_ana = {"researcher": "ana@example.org"}
+        half = {"_streamlit_user": "signed"}
+        for roles, cookies, may_look in (
+            (ROLES, SIGNED, True),
+            (ROLES, SIGNED | {"theme": "light"}, True),
+            (only_ana, SIGNED, False),
+            (ROLES, {}, False),
+            (ROLES, half, False),
+            (ROLES, SIGNED | {"_streamlit_user": "another"}, False),
+        ):
             server.setattr(people, "_section", {"roles": roles}.__getitem__)
-            assert (frames.answer(token, wish) is not None) == may_look
-            assert (frames.small_png(token, here) is not None) == may_look
+            assert (frames.answer(token, cookies, wish) is not None) == may_look, (roles, cookies)
+            assert (frames.small_png(token, cookies, here) is not None) == may_look, (roles, cookies)
     app.session_state["frames:renewed"] = True  # as after a step of the viewer alone, or a run that was broken off
     app.switch_page("views/data.py")
     app.run()
     assert not app.exception
-    assert frames.answer(token, wish) is None
+    assert frames.answer(token, {}, wish) is None
+
+
+def test_who_is_not_known_by_a_cookie_gets_nothing_outside_of_a_page(
+    demo: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened_by("bo@example.org", "explorer")
+    shown = shown_in_viewer(app)
+    monkeypatch.setattr(people, "asks_for_sign_in", lambda: True)
+    monkeypatch.setattr(people, "_section", {"roles": ROLES}.__getitem__)
+    token, wish = shown["frames"].split("/")[-2], {"context": shown["context"], "image": shown["strip"][0]["id"]}
+    assert frames.answer(token, {}, wish) is None
 
 
 def change_of_a_page_that_forgot_to_ask() -> None:

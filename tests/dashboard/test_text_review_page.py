@@ -113,6 +113,7 @@ def test_detected_boxes_are_saved_as_they_are_and_counted(trained: Run, demo: Ma
     found = detect_cached(demo.image_path(split[0]))
     assert found
     assert Reviews.beside(demo.path).get(split[0]) == found
+    assert "Somebody else" not in said(app)
     assert str(file) in said(app)
     assert app.selectbox(key="pick:image").options[0].startswith("✓")
     assert sum(label.startswith("✓") for label in app.selectbox(key="pick:image").options) == 1
@@ -140,6 +141,44 @@ def test_save_and_next_leads_through_the_images_that_are_not_reviewed(trained: R
     app.segmented_control(key="reviewing:filter").set_value("reviewed").run()
     assert app.selectbox(key="pick:image").value == split[1]
     assert Reviews.beside(demo.path).reviewed == {split[1]}
+
+
+OTHERS = [TextBox(4, 4, 20, 12, "PORTABLE", 1.0, "word")]
+
+
+def save_as_somebody_else(demo: Manifest, image_id: str) -> None:
+    shape = read_xray(demo.image_path(image_id)).shape
+    Reviews.beside(demo.path).save(image_id, OTHERS, shape=shape, content_hash="")
+
+
+@pytest.mark.parametrize("button", ["save", "save-next", "none"])
+def test_what_somebody_else_saved_meanwhile_is_shown_before_anything_is_saved_over_it(
+    button: str, trained: Run, demo: Manifest, split: list[str]
+):
+    app = section(image=split[0], split="test")
+    save_as_somebody_else(demo, split[0])
+    app.button(key=f"reviewing:{button}").click().run()
+    assert not app.exception, app.exception
+    assert Reviews.beside(demo.path).get(split[0]) == OTHERS, "what was pressed was about other boxes"
+    assert "Somebody else has changed the boxes of this X-ray since you opened it. They are shown now." in said(app)
+
+    app.button(key="reviewing:none").click().run()
+    assert Reviews.beside(demo.path).get(split[0]) == []
+    assert "Somebody else" not in said(app)
+
+
+def test_back_to_detected_leaves_boxes_that_somebody_else_saved_meanwhile(
+    trained: Run, demo: Manifest, split: list[str]
+):
+    app = section(image=split[0], split="test")
+    app.button(key="reviewing:none").click().run()
+    save_as_somebody_else(demo, split[0])
+    app.button(key="reviewing:back").click().run()
+    assert Reviews.beside(demo.path).get(split[0]) == OTHERS
+    app.button(key="reviewing:back").click().run()
+    assert Reviews.beside(demo.path).get(split[0]) is None
+    assert "Somebody else" not in said(app)
+    assert not app.exception
 
 
 def test_a_changed_file_says_that_its_boxes_are_not_used(trained: Run, demo: Manifest, split: list[str]):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import os
+import queue
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import psutil
 import pytest
 
 import cxr.data
+from cxr.data.images import pool
 from cxr.data.images.pool import WorkerDied, map_in_order
 
 
@@ -30,6 +34,19 @@ def fail_on_three(number: int) -> int:
 
 def chatter(number: int) -> int:
     os.write(1, b"a decoder that prints")
+    return number
+
+
+def leave_the_pipe_to_a_child(folder: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)
+    (folder / str(child)).touch()
+    os._exit(1)
+
+
+def stop(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGSTOP)
     return number
 
 
@@ -77,6 +94,43 @@ def test_no_process_stays_when_the_caller_gives_up(cold_workers):
     results.close()
     names = [" ".join(child.cmdline()) for child in psutil.Process().children() if child.is_running()]
     assert not [name for name in names if "answer_questions" in name]
+
+
+def test_a_worker_that_ends_is_not_waited_for_while_another_process_holds_its_pipe(tmp_path: Path):
+    try:
+        (result,) = map_in_order(leave_the_pipe_to_a_child, [tmp_path], 1)
+        assert isinstance(result, WorkerDied)
+        holders = [psutil.Process(int(file.name)) for file in tmp_path.iterdir()]
+        assert len(holders) == 2, "it was asked twice"
+        assert all(holder.status() != psutil.STATUS_ZOMBIE for holder in holders)
+    finally:
+        for file in tmp_path.iterdir():
+            os.kill(int(file.name), signal.SIGKILL)
+
+
+def test_a_worker_that_stands_still_costs_its_item(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pool, "SECONDS_PER_ITEM", 0.5)
+    (result,) = map_in_order(stop, [1], 1)
+    assert isinstance(result, WorkerDied)
+
+
+def test_giving_up_does_not_wait_for_a_task_that_a_worker_took_meanwhile(monkeypatch: pytest.MonkeyPatch):
+    class TakenMeanwhile(queue.SimpleQueue):
+        """As if workers took what is left right after somebody has asked whether something is left."""
+
+        def empty(self) -> bool:
+            is_empty = super().empty()
+            while not super().empty():
+                self.get()
+            return is_empty
+
+    monkeypatch.setattr(queue, "SimpleQueue", TakenMeanwhile)
+    results = map_in_order(square, range(500), 1)
+    assert next(results) == 0
+    giving_up = threading.Thread(target=results.close, daemon=True)
+    giving_up.start()
+    giving_up.join(120)
+    assert not giving_up.is_alive()
 
 
 def test_a_script_without_a_main_guard_can_decode_in_processes(tmp_path: Path):

@@ -7,9 +7,12 @@ dashboard do not survive, and a crash of one of them takes the whole pool along 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pickle
 import queue
+import select
 import subprocess
 import sys
 import threading
@@ -23,6 +26,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SECONDS_PER_ITEM = 120.0
+_SECONDS_TO_START = 120.0
+_LOOK_EVERY_S = 1.0
 _AHEAD_PER_WORKER = 64
 _GREETING = "ready"
 
@@ -85,8 +90,9 @@ def _in_processes(
     try:
         yield from _ordered(len(items), workers, tasks, results)
     finally:
-        while not tasks.empty():  # a caller that gave up does not wait for the rest
-            tasks.get()
+        with contextlib.suppress(queue.Empty):
+            while True:  # a caller that gave up does not wait for the rest, which the threads take as well
+                tasks.get_nowait()
         for _ in threads:
             tasks.put(None)
         for thread in threads:
@@ -166,22 +172,22 @@ class _Worker:
             stderr=subprocess.DEVNULL,
             env=environment,
         )
-        if self.ask(_greet, None) != _GREETING:
+        self._answers = io.BufferedReader(_Answers(self._process))
+        if self.ask(_greet, None, _SECONDS_TO_START) != _GREETING:
             self.close()
             raise RuntimeError(f"a worker process cannot start: {sys.executable} does not find or load cxr.data")
 
-    def ask(self, function: Callable[[Any], Any], item: Any) -> Any:
+    def ask(self, function: Callable[[Any], Any], item: Any, seconds: float | None = None) -> Any:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         # Twice: a question that the worker cannot unpack must not spoil the stream.
         question = pickle.dumps(pickle.dumps((function, item), pickle.HIGHEST_PROTOCOL))
-        watchdog = threading.Timer(SECONDS_PER_ITEM, self._process.kill)
+        watchdog = threading.Timer(seconds or SECONDS_PER_ITEM, self._process.kill)
         watchdog.daemon = True
         watchdog.start()
         try:
             self._process.stdin.write(question)
             self._process.stdin.flush()
-            answer = pickle.load(self._process.stdout)
+            answer = pickle.load(self._answers)
         except (EOFError, OSError, pickle.UnpicklingError):
             return WorkerDied("the decoder ended without an answer")
         finally:
@@ -201,7 +207,34 @@ class _Worker:
             self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # one that waits for a dead disk cannot even be killed
+                self._process.wait(timeout=5)
+
+
+class _Answers(io.RawIOBase):
+    """What a worker writes, up to its end.
+
+    The end of the process is the end of its answers, also where its pipe stays open: another process may hold it, which
+    the worker has forked, or which was forked here while the worker was started.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        self._process, self._pipe = process, process.stdout.fileno()
+        self._poll = select.poll()  # unlike select.select it takes any number of a file
+        self._poll.register(self._pipe, select.POLLIN)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Wait for the next bytes; none at the end."""
+        while True:
+            has_ended = self._process.poll() is not None
+            if self._poll.poll(0 if has_ended else 1000 * _LOOK_EVERY_S):
+                return os.readv(self._pipe, [buffer])
+            if has_ended:
+                return 0
 
 
 def answer_questions() -> None:

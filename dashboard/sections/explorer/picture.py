@@ -132,7 +132,8 @@ class Clicks:
 def _hearing(
     explained: Explanation, listed: browse.Listed | None, context: str
 ) -> Callable[[Mapping[str, object]], None]:
-    """Return what does as the viewer asks."""
+    """Return what does as the viewer asks; the network may be deleted by then, which the page says that follows."""
+    classes = explained.network.classes
 
     def act(values: Mapping[str, object]) -> None:
         what = values.get("what")
@@ -152,7 +153,7 @@ def _hearing(
                 wanted = there.chosen if there else None
             if isinstance(wanted, str) and listed is not None and wanted in listed.captions:
                 browse.go(wanted)
-            if values.get("name") in explained.network.classes:
+            if values.get("name") in classes:
                 st.session_state["pick:target"] = values["name"]
             if values.get("classes") in (beside.ONE, beside.ALL):
                 st.session_state["pick:classes"] = values["classes"]

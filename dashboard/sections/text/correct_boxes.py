@@ -30,6 +30,7 @@ _STROKE = "#ffb020"
 _FONT_SIZE = 10  # of the number beside a box: small, since it lies on what stands above
 _TALLEST = 780  # pixels of the page; a larger picture is scrolled
 _MESSAGE = "reviewing:said"
+_WARNING = ":material/warning:"
 
 
 @dataclass
@@ -37,7 +38,8 @@ class Draft:
     """Boxes of one image as they are being edited, in pixels of the file.
 
     ``saved`` are the boxes as saved or detected. The canvas is drawn from ``start``; ``current`` is what has become of
-    it. A new ``version`` draws it anew.
+    it. A new ``version`` draws it anew. ``overtaken`` says that somebody else has saved other boxes meanwhile, until
+    something is done about it.
     """
 
     saved: list[TextBox]
@@ -45,6 +47,7 @@ class Draft:
     current: list[TextBox] = field(default_factory=list)
     zoom: float = 1.0
     version: int = 0
+    overtaken: bool = False
 
     @property
     def changed(self) -> bool:
@@ -54,6 +57,21 @@ class Draft:
     def restart(self, boxes: Sequence[TextBox]) -> None:
         """Draw these boxes anew."""
         self.start, self.current, self.version = list(boxes), list(boxes), self.version + 1
+
+    def settle(self, boxes: Sequence[TextBox]) -> None:
+        """Go on from these boxes, which are saved or detected."""
+        self.saved, self.overtaken = list(boxes), False
+        self.restart(boxes)
+
+    def follow(self, boxes: list[TextBox]) -> bool:
+        """Take over what is saved or detected now; return whether somebody else has changed it."""
+        if self.saved == boxes:
+            return False
+        untouched = not self.changed
+        self.saved, self.overtaken = boxes, True
+        if untouched:
+            self.restart(boxes)
+        return True
 
 
 def show(chosen: Subject) -> None:
@@ -68,6 +86,7 @@ def show(chosen: Subject) -> None:
     xray = explaining.of_manifest(chosen.data, image_id)
     boxes, by_hand = tokens_of(xray.pixels, image_id, reviews, lambda _: tokens.boxes_of(xray))
     draft = _draft(chosen, xray, boxes)
+    was_overtaken = draft.follow(boxes)
     state, zooms = st.columns([7, 3], vertical_alignment="center")
     _choose_zoom(draft, zooms)
     left, right = st.columns([9, 11], gap="small")
@@ -78,8 +97,13 @@ def show(chosen: Subject) -> None:
     with state:
         changed = draft.changed or not fine
         _show_state(reviews, image_id, by_hand, changed=changed, progress=_progress(split_ids, reviews))
+        if draft.overtaken:
+            yours = (
+                "Save puts yours in their place; Discard changes shows theirs." if changed else "They are shown now."
+            )
+            st.warning(f"Somebody else has changed the boxes of this X-ray since you opened it. {yours}", icon=_WARNING)
     with right:
-        _buttons(reviews, xray, draft, split_ids, fine=fine, by_hand=by_hand)
+        _buttons(reviews, xray, draft, split_ids, fine=fine, by_hand=by_hand, was_overtaken=was_overtaken)
     st.page_link(
         pages.EXPLORER,
         label="Open in the explorer",
@@ -92,13 +116,7 @@ def _draft(chosen: Subject, xray: Xray, boxes: list[TextBox]) -> Draft:
     """Return the draft of an image; what is not saved stays while other images and sections are looked at."""
     drafts: dict[Any, Draft] = st.session_state.setdefault("reviewing:drafts", {})
     key = (str(chosen.manifest_path), xray.id, xray.stamp)
-    draft = drafts.setdefault(key, Draft(boxes, list(boxes), list(boxes)))
-    if draft.saved != boxes:  # saved here, or by somebody else
-        untouched = not draft.changed
-        draft.saved = boxes
-        if untouched:
-            draft.restart(boxes)
-    return draft
+    return drafts.setdefault(key, Draft(boxes, list(boxes), list(boxes)))
 
 
 def _progress(split_ids: Sequence[str], reviews: Reviews) -> str:
@@ -119,7 +137,7 @@ def _show_state(reviews: Reviews, image_id: str, by_hand: bool, *, changed: bool
         st.warning(
             "The file of this X-ray has changed since its boxes were corrected, so they are not used. Detected boxes "
             "are shown; save to review it again.",
-            icon=":material/warning:",
+            icon=_WARNING,
         )
 
 
@@ -232,9 +250,16 @@ def _buttons(
     *,
     fine: bool,
     by_hand: bool,
+    was_overtaken: bool,
 ) -> None:
+    """Show the buttons. One that was pressed in front of other boxes than there are now changes nothing."""
     image_id = xray.id
     onward = review_queue.next_open(split_ids, image_id, reviews.reviewed)
+
+    def save(boxes: Sequence[TextBox], onward: str | None = None) -> None:
+        if not was_overtaken:
+            _save(reviews, xray, draft, list(boxes), onward)
+
     first, second = st.columns(2)
     if acts.button(
         "Save",
@@ -245,7 +270,7 @@ def _buttons(
         disabled=not fine,
         width="stretch",
     ):
-        _save(reviews, xray, draft, draft.current)
+        save(draft.current)
     if acts.button(
         "Save, next",
         at=second,
@@ -254,10 +279,10 @@ def _buttons(
         disabled=not fine,
         width="stretch",
     ):
-        _save(reviews, xray, draft, draft.current, onward)
+        save(draft.current, onward)
     help_ = "Saves this X-ray as free of text"
     if acts.button("No text", at=first, icon=":material/block:", key="reviewing:none", help=help_, width="stretch"):
-        _save(reviews, xray, draft, [])
+        save([])
     unread = [box for box in draft.current if not box.text]
     if second.button(
         f"Read text ({len(unread):,})",
@@ -270,7 +295,7 @@ def _buttons(
         draft.restart([read.get(box, box) for box in draft.current])
         st.rerun()
     help_ = "Deletes the saved boxes of this X-ray, so that the detected ones are used again"
-    if acts.button(
+    back = acts.button(
         "Back to detected",
         at=first,
         icon=":material/undo:",
@@ -278,9 +303,9 @@ def _buttons(
         help=help_,
         disabled=not by_hand,
         width="stretch",
-    ):
-        _tried(lambda: reviews.remove(image_id))
-        draft.restart(tokens.boxes_of(xray))
+    )
+    if back and not was_overtaken and _tried(lambda: reviews.remove(image_id)) is not None:
+        draft.settle(tokens.boxes_of(xray))
         st.rerun()
     if second.button(
         "Discard changes",
@@ -289,7 +314,7 @@ def _buttons(
         disabled=not draft.changed,
         width="stretch",
     ):
-        draft.restart(draft.saved)
+        draft.settle(draft.saved)
         st.rerun()
 
 
@@ -297,7 +322,7 @@ def _save(reviews: Reviews, xray: Xray, draft: Draft, boxes: list[TextBox], onwa
     path = _tried(lambda: reviews.save(xray.id, boxes, shape=xray.pixels.shape, content_hash=content_hash(xray.pixels)))
     if path is None:
         return
-    draft.restart(boxes)
+    draft.settle(boxes)
     st.session_state[_MESSAGE] = f"{xray.id}: {_counted(boxes)} saved in {path}"
     review_queue.go(onward)
     st.rerun()

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 Wish = Mapping[str, str]
 """What is wanted, by the words of the page that made the offer."""
+Cookies = Mapping[str, str]
+"""Of the browser that asks."""
 _TOKEN, _OFFER, _RENEWED = "frames:token", "frames:offer", "frames:renewed"
 
 
@@ -47,20 +49,19 @@ class Offer:
     small
         Returns the small picture of an X-ray by its id, uint8 (H, W).
     session_id, may_look
-        Whose page it is, and what tells whether that person may still look.
+        Whose page it is, and what tells by the cookies of a browser whether it is that person's, who may still look.
     """
 
     context: str
     scene: Callable[[Wish, str], Scene | None]
     small: Callable[[str], np.ndarray]
     session_id: str = field(default_factory=lambda: _session_id())
-    may_look: Callable[[], bool] = field(default_factory=people.may_look_later)
+    may_look: Callable[[Cookies], bool] = field(default_factory=people.may_look_later)
 
-    @property
-    def stands(self) -> bool:
-        """Whether its page is still open, and the person may look."""
+    def stands_for(self, cookies: Cookies) -> bool:
+        """Return whether its page is still open, and the browser with these cookies may look."""
         is_open = not runtime.exists() or runtime.get_instance().is_active_session(self.session_id)
-        return is_open and self.may_look()
+        return is_open and self.may_look(cookies)
 
 
 _offers: WeakValueDictionary[str, Offer] = WeakValueDictionary()  # a session holds its own one
@@ -98,7 +99,7 @@ def _session_id() -> str:
 # --- to browsers ---------------------------------------------------------------------------------------------------
 
 
-def answer(token: str, wish: Wish, held: frozenset[str] = frozenset()) -> bytes | None:
+def answer(token: str, cookies: Cookies, wish: Wish, held: frozenset[str] = frozenset()) -> bytes | None:
     """Return what the viewer would show, with the files of its pictures but those ``held`` by the browser.
 
     The answer begins with the length of what follows as JSON (32 bits, little-endian): the viewer's ``data``, and the
@@ -107,7 +108,7 @@ def answer(token: str, wish: Wish, held: frozenset[str] = frozenset()) -> bytes 
     from widgets.panes import component  # loads much, which the server does not need to begin
 
     offered = _offers.get(token)
-    if offered is None or not offered.stands or wish.get("context") != offered.context:
+    if offered is None or not offered.stands_for(cookies) or wish.get("context") != offered.context:
         return None
     try:
         scene = offered.scene(wish, token)
@@ -125,10 +126,10 @@ def answer(token: str, wish: Wish, held: frozenset[str] = frozenset()) -> bytes 
     return b"".join([struct.pack("<I", len(head)), head, *sent.values()])
 
 
-def small_png(token: str, image_id: str) -> bytes | None:
+def small_png(token: str, cookies: Cookies, image_id: str) -> bytes | None:
     """Return the small picture of an X-ray, a PNG file."""
     offered = _offers.get(token)
-    if offered is None or not offered.stands:
+    if offered is None or not offered.stands_for(cookies):
         return None
     try:
         return cv2.imencode(".png", offered.small(image_id))[1].tobytes()

@@ -28,11 +28,11 @@ _turns = asyncio.Semaphore(AT_ONCE)
 class Answers(Protocol):
     """What makes the answers: :mod:`widgets.panes.frames`, once the server runs."""
 
-    def answer(self, token: str, wish: dict[str, str], held: frozenset[str]) -> bytes | None:
-        """Return what the viewer would show, None where it is not stored or not for this token."""
+    def answer(self, token: str, cookies: dict[str, str], wish: dict[str, str], held: frozenset[str]) -> bytes | None:
+        """Return what the viewer would show, None where it is not stored or not for this token and browser."""
 
-    def small_png(self, token: str, image_id: str) -> bytes | None:
-        """Return the small picture of an X-ray, None where it is not for this token."""
+    def small_png(self, token: str, cookies: dict[str, str], image_id: str) -> bytes | None:
+        """Return the small picture of an X-ray, None where it is not for this token and browser."""
 
 
 def prefix() -> str:
@@ -59,12 +59,13 @@ def routes(answers: Callable[[], Answers]) -> list[BaseRoute]:
     async def shown(request: Request) -> Response:
         asked = parse_qs(request.url.query, keep_blank_values=True)
         wish = {name: values[-1] for name, values in asked.items()}
-        make = partial(answers().answer, request.path_params["token"], wish, frozenset(asked.get("held", ())))
+        held = frozenset(asked.get("held", ()))
+        make = partial(answers().answer, request.path_params["token"], request.cookies, wish, held)
         return await _made(make, "application/octet-stream", "no-store")
 
     async def small(request: Request) -> Response:
         image_id = parse_qs(request.url.query).get("id", [""])[0]
-        make = partial(answers().small_png, request.path_params["token"], image_id)
+        make = partial(answers().small_png, request.path_params["token"], request.cookies, image_id)
         return await _made(make, "image/png", "private, max-age=86400")
 
     at = f"{prefix()}/{_PATH}/{{token}}"
@@ -81,5 +82,6 @@ async def _made(make: Callable[[], bytes | None], mimetype: str, keep: str) -> R
         content = await run_in_threadpool(make)
     if content is None:
         return Response(status_code=204, headers={"cache-control": "no-store"})
-    # Compressing takes longer than sending what is compressed already.
-    return Response(content, media_type=mimetype, headers={"cache-control": keep, "content-encoding": "identity"})
+    # Compressing takes longer than sending what is compressed already. What a browser keeps is for who is signed in.
+    headers = {"cache-control": keep, "content-encoding": "identity", "vary": "cookie"}
+    return Response(content, media_type=mimetype, headers=headers)
