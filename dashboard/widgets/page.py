@@ -209,9 +209,12 @@ def privacy_words(privacy: Privacy) -> list[str]:
     return ["--with-images"] * privacy.with_images + ["--with-ids"] * privacy.with_ids
 
 
-def command(*words: object, writes: str = "") -> None:
-    """Show the command that does the same as this page and the Python calls, and which files they write."""
-    with st.expander("The same on the command line", icon=":material/terminal:"):
+def command(*words: object, writes: str = "", what: str = "The same") -> None:
+    """Show the command that does the same as this page and the Python calls, and which files they write.
+
+    A part of a page says ``what`` its command is of: the page has one of its own.
+    """
+    with st.expander(f"{what} on the command line", icon=":material/terminal:"):
         command_line(*words)
         if writes:
             st.caption(writes)

@@ -207,7 +207,7 @@ def _show_exports(run: Run, table: pd.DataFrame) -> None:
     with third:
         page.csv_button("Predictions before and after as CSV", table, run.id)
     command = ["cxr", "text", "report", run.id, "--out", "text.html", *page.privacy_words(privacy)]
-    page.command(*command)
+    page.command(*command, what="This report")
     page.notebook(TextFinding(command, run), run.id)
 
 
