@@ -162,8 +162,8 @@ def note_opening(manifest: Manifest, ids: Sequence[str], *, run: str, kind: str,
     return {"opened": sentences} if sentences else {}
 
 
-def in_words(openings: Openings) -> str:
-    """Return how often the X-rays of a split were looked at, as results and pages say it."""
+def in_words(openings: Openings, *, beside_figure: bool = True) -> str:
+    """Return how often the X-rays of a split were looked at: beside a figure of one of the looks, or in a list."""
     times, n = len(openings.earlier), openings.n
     what = f"Split {openings.split} ({xrays(n)})" if openings.split else f"These {xrays(n)}"
     if openings.split == ALL:
@@ -171,14 +171,17 @@ def in_words(openings: Openings) -> str:
     if not times:
         return f"{what}: not looked at yet."
     if times == 1:
-        return f"{what}: looked at for the first time."
+        return f"{what}: looked at {'for the first time' if beside_figure else 'once'}."
     first = datetime.fromisoformat(openings.earlier[0].date)
     before = max(openings.shared[:-1])
     part = "" if before == n else f", up to {before} of them"
     networks = openings.networks
     by = f" of {networks} networks or tables" if networks > 1 else ""
+    since = f"{part} (first {first:%Y-%m-%d %H:%M} UTC, results{by})."
+    if not beside_figure:
+        return f"{what}: looked at {times:,} times{since}"
     return (
-        f"{what}: looked at for the {_ordinal(times)} time{part} (first {first:%Y-%m-%d %H:%M} UTC, results{by}). "
+        f"{what}: looked at for the {_ordinal(times)} time{since} "
         "Whatever was chosen by an earlier look makes this figure too good."
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import pandas as pd
 
 from cxr.experiments.masking.shapes import Effect, LeftInRow, MaskingResults, ShownCondition
-from cxr.formatting import NOTHING, number, p_value, percent, points, times
+from cxr.formatting import NOTHING, Estimate, number, p_value, percent, points, times
 from cxr.models.card import MULTI_LABEL
 from cxr.text.mask import MASK_MODES
 
@@ -21,6 +23,37 @@ COLOURS = {"tokens": "#f2a65a", "random": "#4fb3bf", "other": "#b48ee0"}
 _NAMES: dict[ShownCondition, str] = {"before": "before", "after": UNDER["tokens"], "control": UNDER["random"]}
 _BOXES_OF: dict[ShownCondition, str] = {"after": "tokens", "control": "random"}
 """What is masked under a condition; nothing before."""
+
+
+def summary(results: MaskingResults) -> pd.DataFrame:
+    """Return what the leading mode changes under tokens and controls, a row per measure: the figures in short."""
+    effect, of_findings = _leading(results), is_of_findings(results)
+    changed, accuracy = ("a finding crosses its threshold", "AUC, change") if of_findings else _OF_ONE_LABEL
+    rows = {
+        changed: _row(effect["changed"], percent) | {_P: p_value(effect["beyond_random"]["p_holm"])},
+        "probabilities moved by": _row(effect["moved"], number)
+        | {_P: p_value(effect["moved_beyond_random"]["p_holm"])},
+        accuracy: _row(effect["auc"], lambda change: number(change, signed=True))
+        if of_findings
+        else _row(effect["accuracy"], points),
+    }
+    if change := effect.get("match", {}).get("change"):
+        rows["picture changed by (grey levels of 255)"] = {UNDER[key]: f"{change[key]:.2f}" for key in UNDER}
+    measured = results.get("relevance")
+    if measured and measured["n"]:
+        parts = {"tokens": measured["tokens"], "random": measured["random"]}
+        gains = {UNDER[key]: times(part["positive"]["gain"]) for key, part in parts.items()}
+        rows["positive relevance inside, per area (1 = chance)"] = gains
+    named = [{"measure": measure} | row for measure, row in rows.items()]
+    return pd.DataFrame(named, columns=["measure", *UNDER.values(), _P]).fillna(NOTHING)
+
+
+_P = "p (text against random)"
+_OF_ONE_LABEL = ("predictions changed", "accuracy, change")
+
+
+def _row(values: Mapping[str, Estimate], written: Callable[[Estimate], str]) -> dict[str, str]:
+    return {title: written(values[key]) for key, title in UNDER.items() if key in values}
 
 
 def accuracies(results: MaskingResults) -> pd.DataFrame:

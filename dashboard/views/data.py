@@ -77,7 +77,7 @@ def show_set() -> None:
     if look == "xrays":
         show_images(chosen.name, data, for_one)
     elif look == "splits":
-        show_splits(chosen, data)
+        also = show_splits(chosen, data)
     elif look == "audit":
         also = show_audits(chosen, data)
     else:
@@ -105,7 +105,8 @@ def is_labelled(data: Manifest) -> bool:
     return bool(data.classes) or bool((data.table["findings"] != "").any())
 
 
-def show_splits(chosen: DataSet, data: Manifest) -> None:
+def show_splits(chosen: DataSet, data: Manifest) -> list[Sequence[object]]:
+    """Show how many X-rays are in which split, and who has looked at them; return the commands that do the same."""
     left, right = st.columns(2)
     for cell, by, title in ((left, "split", "Class by split"), (right, "source", "Class by source")):
         cell.markdown(f"**{title}**")
@@ -117,9 +118,10 @@ def show_splits(chosen: DataSet, data: Manifest) -> None:
     st.caption("\n".join(f"- {viewer.plain(note)}" for note in notes))
     if is_labelled(data):
         make_splits(chosen, data)
-    openings.show(chosen, data)
+    commands = openings.show(chosen, data)
     show_left_out(chosen)
     keeping.show(chosen)
+    return commands
 
 
 def show_audits(chosen: DataSet, data: Manifest) -> list[Sequence[object]]:
@@ -160,7 +162,7 @@ def make_splits(chosen: DataSet, data: Manifest) -> None:
             st.rerun()
         words = [word for name in keep for word in ("--keep", name)]
         words += [word for k, v in _fractions(shares, keep).items() for word in ("--fraction", f"{k}={v:.4g}")]
-        page.command("cxr", "data", "split", chosen.name, *words, "--seed", int(seed))
+        page.command("cxr", "data", "split", chosen.name, *words, "--seed", int(seed), what="These splits")
 
 
 def _fractions(shares: dict[str, float], keep: list[str]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -390,11 +391,10 @@ def _short(value: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text whose marks Markdown leaves as they are, outside of `code`."""
+    """Return text whose marks Markdown leaves as they are, outside of `code`; e-mail addresses are code, not links."""
     parts = text.replace("\n", " ").split("`")
     if len(parts) % 2 == 0:  # a lone mark
         parts = ["\\`".join(parts)]
     for place in range(0, len(parts), 2):
-        for mark in "*[]$~":
-            parts[place] = parts[place].replace(mark, f"\\{mark}")
+        parts[place] = re.sub(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", r"`\g<0>`", re.sub(r"([*\[\]$~])", r"\\\1", parts[place]))
     return "`".join(parts)

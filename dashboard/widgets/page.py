@@ -19,6 +19,7 @@ from cxr.paths import data_root, runs_root
 from cxr.runs.index import one_look
 
 from services import field_names
+from services.page_list import TITLES
 from widgets import address
 
 if TYPE_CHECKING:
@@ -59,11 +60,15 @@ def theme() -> str:
 
 def header(title: str, lead: str, *, dense: bool = False) -> None:
     """Write the page's heading and one sentence that says what it is for; ``dense`` leaves most room to a picture."""
+    _title(title, dense=dense)
+    st.caption(lead)
+    address.notice_here()
+
+
+def _title(title: str, *, dense: bool = False) -> None:
     dark = _DARK_STYLE if theme() == "dark" else ""
     st.html(f"<style>{_STYLE}{_DENSE if dense else ''}{dark}</style>")
     st.title(title, anchor=False)
-    st.caption(lead)
-    address.notice_here()
 
 
 @contextmanager
@@ -81,7 +86,10 @@ def told_in_one_line(*, below_heading: bool = True) -> Iterator[None]:
         raise address.Unfinished from None
     except address.AddressError as error:
         _log.info("%s", error)
-        with (address.notice_place() if below_heading else None) or st.container():
+        place = address.notice_place()
+        if place is None:  # what stands above the page was refused, so the page itself writes no heading
+            _title(TITLES.get(address.page().removeprefix("home"), ""))
+        with (place if below_heading else None) or st.container():
             st.error(address.plain(str(error)), icon=":material/link_off:")
             st.button(error.instead, key=f"address:instead:{error.param}", on_click=error.press)
         raise address.Ended from None
@@ -201,9 +209,12 @@ def privacy_words(privacy: Privacy) -> list[str]:
     return ["--with-images"] * privacy.with_images + ["--with-ids"] * privacy.with_ids
 
 
-def command(*words: object, writes: str = "") -> None:
-    """Show the command that does the same as this page and the Python calls, and which files they write."""
-    with st.expander("The same on the command line", icon=":material/terminal:"):
+def command(*words: object, writes: str = "", what: str = "The same") -> None:
+    """Show the command that does the same as this page and the Python calls, and which files they write.
+
+    A part of a page says ``what`` its command is of: the page has one of its own.
+    """
+    with st.expander(f"{what} on the command line", icon=":material/terminal:"):
         command_line(*words)
         if writes:
             st.caption(writes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -45,23 +46,59 @@ def with_boxes(image: np.ndarray, boxes: Sequence[TextBox], side: int = SIDE, *,
     """
     drawn = cv2.cvtColor(at_display_size(image, side), cv2.COLOR_GRAY2RGB)
     scale = np.array([drawn.shape[1] / image.shape[1], drawn.shape[0] / image.shape[0]] * 2)
+    scaled = []
     for box in boxes:
         x0, y0, x1, y1 = np.rint(np.array([box.x0, box.y0, box.x1, box.y1]) * scale).astype(int).tolist()
-        cv2.rectangle(drawn, (x0 - 2, y0 - 2), (x1 + 1, y1 + 1), BOX_COLOUR, 2, cv2.LINE_AA)
-        if labels:  # OpenCV's fonts hold ASCII alone; the table of tokens has the full transcription.
-            _label(drawn, box.text.encode("ascii", "replace").decode(), x0, y0, y1)
+        scaled.append(Rectangle(x0 - 2, y0 - 2, x1 + 1, y1 + 1))
+    for x0, y0, x1, y1 in scaled:
+        cv2.rectangle(drawn, (x0, y0), (x1, y1), BOX_COLOUR, 2, cv2.LINE_AA)
+    taken = list(scaled)
+    for box, place in zip(boxes, scaled, strict=True):
+        if labels and box.text:  # OpenCV's fonts hold ASCII alone; the table of tokens has the full transcription.
+            taken.append(_label(drawn, box.text.encode("ascii", "replace").decode(), place, taken))
     return drawn
 
 
-def _label(picture: np.ndarray, text: str, left: int, top: int, bottom: int) -> None:
-    """Write on a dark plate above the box, or below it at the picture's upper edge."""
-    if not text:
-        return
+class Rectangle(NamedTuple):
+    """A part of a picture, in its pixels."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    def meets(self, other: Rectangle) -> bool:
+        return self.x0 < other.x1 and other.x0 < self.x1 and self.y0 < other.y1 and other.y0 < self.y1
+
+
+def _label(picture: np.ndarray, text: str, box: Rectangle, taken: Sequence[Rectangle]) -> Rectangle:
+    """Write on a dark plate beside the box, where it covers no box and no other plate; return the plate's place."""
     (width, height), _ = cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)
-    left = max(0, min(left - 2, picture.shape[1] - width - 6))
-    base = top - 6 if top >= height + 12 else bottom + height + 8
-    cv2.rectangle(picture, (left, base - height - 4), (left + width + 6, base + 4), _PLATE, -1)
-    cv2.putText(picture, text, (left + 3, base - 1), _FONT, _FONT_SCALE, BOX_COLOUR, 1, cv2.LINE_AA)
+    plate = label_place((width + 6, height + 8), box, taken, (picture.shape[1], picture.shape[0]))
+    cv2.rectangle(picture, plate[:2], plate[2:], _PLATE, -1)
+    cv2.putText(picture, text, (plate.x0 + 3, plate.y1 - 5), _FONT, _FONT_SCALE, BOX_COLOUR, 1, cv2.LINE_AA)
+    return plate
+
+
+def label_place(
+    size: tuple[int, int], box: Rectangle, taken: Sequence[Rectangle], picture: tuple[int, int]
+) -> Rectangle:
+    """Return where the label of a box stands: above, below, right or left of it, the first that covers nothing.
+
+    Sizes are (width, height). Where each of them covers something, it is above the box, below it at the upper edge.
+    """
+    (width, height), (right, bottom) = size, picture
+    x = max(0, min(box.x0, right - width))
+    corners = [
+        (x, box.y0 - height - 1),
+        (x, box.y1 + 2),
+        (box.x1 + 2, box.y0),
+        (box.x0 - width - 2, box.y0),
+    ]
+    places = [Rectangle(x0, y0, x0 + width, y0 + height) for x0, y0 in corners]
+    inside = [p for p in places if p.x0 >= 0 and p.y0 >= 0 and p.x1 <= right and p.y1 <= bottom]
+    free = [p for p in inside if not any(p.meets(other) for other in taken)]
+    return (free or inside or places)[0]
 
 
 def plain(text: str) -> str:

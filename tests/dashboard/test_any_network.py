@@ -16,6 +16,7 @@ from cxr.data.library import save_data_set
 from cxr.evaluation.metrics import probabilities
 from cxr.experiments.masking.example import most_moved
 from cxr.experiments.masking.job import run as run_masking
+from cxr.experiments.masking.sentences import lead
 from cxr.experiments.stamping.job import run as run_stamping
 from cxr.explain.store import usage
 from cxr.reports.masking_xrays import change_of
@@ -231,19 +232,20 @@ def test_a_finished_experiment_is_shown_on_the_page(
     assert not app.error, app.error
     words, results = said(app), folder.read_json("results.json")
     assert results["finding"] in words
-    by_class = app.dataframe[1].value
+    by_class = app.dataframe[2].value
     few = len(configuration.classes) <= 4  # a table of few rows is turned
     assert list(by_class.columns if few else by_class.iloc[:, 0]) == list(configuration.classes)
-    metrics = {metric.label: metric.value for metric in app.metric}
-    assert metrics["X-rays"] == "8"
-    assert ("A finding crosses its threshold" in metrics) == configuration.multi_label
-    assert ("Predictions changed" in metrics) == (not configuration.multi_label)
+    assert app.info[0].value.replace("\\", "") == lead(results)
+    assert "8 X-rays of " in words
+    measures = app.dataframe[0].value["measure"].tolist()
+    assert ("a finding crosses its threshold" in measures) == configuration.multi_label
+    assert ("predictions changed" in measures) == (not configuration.multi_label)
     app.segmented_control(key=f"experiments:shown:{folder.id}").set_value("largest moves").run()
     assert not app.exception, app.exception
     first = folder.predictions().sort_values("moved", ascending=False).iloc[0]
     if configuration.multi_label:
         assert change_of(first, most_moved(first, configuration.classes)[0]) in said(app)
-    assert "accuracy" not in app.dataframe[0].value or not configuration.multi_label
+    assert "accuracy" not in app.dataframe[1].value or not configuration.multi_label
 
 
 @few_networks

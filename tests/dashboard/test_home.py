@@ -107,6 +107,7 @@ def test_what_runs_is_shown_and_only_then_the_page_asks_again(
 
 
 def test_every_kind_of_run_has_a_page(private_folders: None) -> None:
+    assert set(runs_table.KIND_NAMES) == set(KINDS)
     for kind in KINDS:
         run = made(kind, "x")
         page = run_address.address_of(run, run.status(), {})
@@ -139,8 +140,8 @@ def test_a_run_opens_with_its_network_and_its_x_rays(demo: Manifest) -> None:
     assert opens("audit-network", **of_network) == ("trust", {})
     assert opens("audit-data", manifest="/gone/manifest.csv") == ("data", {})
     table = runs_shown(opened("home"))
-    assert set(table.loc[table["kind"] != "audit-data", "data"]) == {data}
-    assert sorted(table.loc[table["kind"] == "audit-data", "data"]) == ["", data], "its X-rays are not there any more"
+    assert set(table.loc[table["kind"] != "data audit", "data"]) == {data}
+    assert sorted(table.loc[table["kind"] == "data audit", "data"]) == ["", data], "its X-rays are not there any more"
     made_here = Run(RunFolder.create(runs_root(), "demo", {"name": data}, "y"))
     assert run_address.address_of(made_here, made_here.status(), names) == f"data?data={data}"
 

@@ -26,12 +26,18 @@ def test_looks_are_listed_and_a_split_is_locked_and_unlocked(own: Manifest) -> N
     assert "not looked at yet" in said(app)
     note_opening(own, own.ids, run="20260101-000000-aaaaaa-mine", kind="evaluate", network="mine")
     app = opened("data", data="own", look="splits")
-    assert "looked at for the first time" in said(app)
+    assert f"Split test ({len(own)} X-rays): looked at once." in said(app)
     (looks,) = (frame.value for frame in app.dataframe if "kind" in frame.value.columns and "of" in frame.value.columns)
     assert looks[["split", "run", "kind", "of", "X-rays"]].to_numpy().tolist() == [
         ["test", "20260101-000000-aaaaaa-mine", "evaluate", "mine", len(own)]
     ]
     assert "cxr data openings own" in codes(app)
+    titles = [box.label for box in app.expander if box.label.endswith("on the command line")]
+    assert titles.count("The same on the command line") == 3, "one of each tab"
+    note_opening(own, own.ids, run="20260102-000000-aaaaaa-mine", kind="evaluate", network="other")
+    listed = said(opened("data", data="own", look="splits"))
+    assert "looked at 2 times (first " in listed
+    assert "this figure" not in listed, "there is none beside it"
     app.button(key="openings:Lock:own:test").click().run()
     assert locked_splits(own) == ("test",)
     assert "**Locked.**" in said(app)

@@ -18,6 +18,7 @@ from tests.dashboard.conftest import DASHBOARD
 
 from services import people  # isort: skip  - found through the path that conftest sets
 from widgets.access import acts  # isort: skip
+from widgets import address  # isort: skip
 from widgets.panes import frames  # isort: skip
 
 assert DASHBOARD
@@ -77,7 +78,7 @@ def test_an_address_that_is_not_listed_or_not_verified_is_turned_away(demo: Mani
     app = opened_by("eve@example.com")
     (error,) = app.error
     assert error.value.replace("\\", "") == (
-        "eve@example.com is signed in, but has no role here. Whoever runs this dashboard can add the address to "
+        "`eve@example.com` is signed in, but has no role here. Whoever runs this dashboard can add the address to "
         "[roles] in its secrets file."
     )
     assert [button.label for button in app.button] == ["Sign out"]
@@ -92,6 +93,14 @@ def test_a_viewer_sees_each_page_and_can_press_nothing_that_changes_something(pa
     open_to_viewers = [button.label for button in app.button if not button.disabled]
     assert [label for label in open_to_viewers if not FOR_ALL.search(label)] == []
     assert "viewer" in said(app)
+
+
+def test_an_e_mail_address_is_no_link_beside_the_pages_either(demo: Manifest) -> None:
+    app = opened_by("zoe@example.org")
+    assert "`zoe@example.org` · viewer" in [caption.value for caption in app.sidebar.caption]
+    assert address.plain("a_b+c@x-ray.example.org. `d@e.org` *e* @ f") == (
+        "`a_b+c@x-ray.example.org`. `d@e.org` \\*e\\* @ f"
+    )
 
 
 def test_a_researcher_presses_what_a_viewer_cannot(trained: Run) -> None:

@@ -19,6 +19,7 @@ from streamlit.testing.v1 import AppTest
 from cxr.data import Manifest
 from cxr.errors import TextError
 from cxr.experiments.masking.results import condition_table
+from cxr.experiments.masking.sentences import lead
 from cxr.reports import masking
 from cxr.reports.identities import Privacy
 from cxr.runs import Run, get_run, list_runs, start
@@ -152,12 +153,15 @@ def test_a_finished_experiment_shows_what_it_found(experiment: Run) -> None:
     app = whole_split(run=experiment.id)
     assert not app.exception, app.exception
     assert "Open as notebook" in [button.label for button in app.get("download_button")]
+    assert app.info[0].value.replace("\\", "") == lead(results)
+    assert len(lead(results)) < len(results["finding"]) / 2
     assert results["finding"] in said(app)
     assert "only a very small effect on accuracy" in said(app)
-    metrics = {metric.label: metric.value for metric in app.metric}
-    assert metrics["X-rays"] == str(len(table))
-    assert metrics["Predictions changed"].startswith(str(int(table["changed"].sum())))
-    accuracies, by_class = (app.dataframe[i].value for i in (0, 1))
+    assert f"{len(table)} X-rays of {results['n_patients']} patients; " in said(app)
+    summary, accuracies, by_class = (app.dataframe[i].value for i in (0, 1, 2))
+    in_short = summary.set_index("measure")["text masked"]
+    assert in_short["predictions changed"].startswith(f"{100 * table['changed'].mean():.1f} % [")
+    assert in_short["probabilities moved by"].startswith(f"{table['moved'].mean():.3f} [")
     assert accuracies["condition"].tolist() == ["before", "text masked", "random boxes"]
     for name, shown in zip(("before", "after", "control"), accuracies["accuracy"], strict=True):
         share = 100 * condition_table(table, name)["correct"].mean()

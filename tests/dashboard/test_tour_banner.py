@@ -49,3 +49,5 @@ def test_a_stop_of_another_page_is_refused_in_one_line(trained: Run) -> None:
     assert [error.value for error in app.error] == [
         "The address names the stop of the tour '1', which is not here. Accepted: 3, 4."
     ]
+    assert [title.value for title in app.title] == ["Text tokens"]
+    assert [title.value for title in press(app, app.button[0].label).title] == ["Text tokens"]

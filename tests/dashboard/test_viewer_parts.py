@@ -213,3 +213,18 @@ def test_a_data_set_that_is_deleted_while_the_viewer_is_drawn_is_named_as_gone(
     assert [error.value for error in app.error] == [
         "The address names the data set 'another', which is not here. Available: 'demo'."
     ]
+
+
+def test_the_label_of_a_box_covers_no_other_box_where_there_is_room_beside_it() -> None:
+    from widgets import viewer
+
+    upper, lower = viewer.Rectangle(0, 10, 200, 40), viewer.Rectangle(0, 44, 160, 74)
+    size, picture = (80, 20), (400, 300)
+    first = viewer.label_place(size, upper, [upper, lower], picture)
+    assert first == viewer.Rectangle(202, 10, 282, 30), "above it is no room, below it is the other box"
+    second = viewer.label_place(size, lower, [upper, lower, first], picture)
+    assert second == viewer.Rectangle(0, 76, 80, 96)
+    alone = viewer.Rectangle(100, 100, 150, 130)
+    assert viewer.label_place(size, alone, [alone], picture) == viewer.Rectangle(100, 79, 180, 99)
+    everywhere = viewer.Rectangle(0, 0, 400, 300)
+    assert viewer.label_place(size, alone, [everywhere], picture) == viewer.Rectangle(100, 79, 180, 99)

@@ -59,17 +59,42 @@ def headline(results: Numbers) -> str:
     return f"Masking burned-in text {what}, masking random boxes {random} ({_looked_at(results)})."
 
 
+_MEANINGS: dict[Conclusion, str] = {
+    "predictions": "The tokens matter more than patches of their size",
+    "probabilities": "The tokens matter more than patches of their size",
+    "less": "No effect of the text is shown",
+    "small": f"Text and random boxes differ by less than {100 * SMALLEST_EFFECT:g} %: too small to matter",
+    "weak": "This does not show that the text matters",
+    "nothing": "Text and random boxes do not differ significantly, so this does not show that the text matters",
+}
+
+
+def lead(results: MaskingNumbers) -> str:
+    """Return what an experiment shows and what that means, to be read above the table of its figures."""
+    if not results["n_tokens"]:
+        return finding(results)
+    first, of_findings = next(iter(results["modes"].values())), results.get("task") == MULTI_LABEL
+    concluded = conclusion(first, of_findings)
+    others = {"predictions": "beyond_other"} | ({"probabilities": "moved_beyond_other"} if of_findings else {})
+    unless = _unless(first[others[concluded]]) if concluded in others else ""
+    return " ".join([headline(results), f"{_MEANINGS[concluded]}{unless}.", *_warnings(results, first)])
+
+
+def _warnings(results: MaskingNumbers, first: Effect) -> Iterator[str]:
+    if first["beyond_random"]["low"] is None:
+        yield TOO_FEW_PATIENTS
+    if next(iter(results["modes"])) in MARKS and conclusion(first, results.get("task") == MULTI_LABEL) in CLAIMS:
+        yield _OF_MARKS
+
+
 def _sentences(results: MaskingNumbers) -> Iterator[str]:
     first = next(iter(results["modes"].values()))
     if results.get("task") == MULTI_LABEL:
         yield from _of_findings(results, first)
     else:
         yield from _of_predictions(results, first)
-    if first["beyond_random"]["low"] is None:
-        yield TOO_FEW_PATIENTS
+    yield from _warnings(results, first)
     yield from _of_match(first, results["n_with_text"])
-    if next(iter(results["modes"])) in MARKS and conclusion(first, results.get("task") == MULTI_LABEL) in CLAIMS:
-        yield _OF_MARKS
     relevance = results.get("relevance")
     if relevance and relevance["n"]:
         inside, outside = (of["positive"]["gain"] for of in (relevance["tokens"], relevance["random"]))

@@ -60,7 +60,7 @@ def section(chosen: Subject, network: XrayClassifier, method: Method, target: st
         goal = ["--target", target] if target else []
         words = [*goal, *heatmap_facts.command_words(method), *locked.words(look), *where.words(place)]
         split_words = ["--data", chosen.command_data, "--split", chosen.split]
-        page.command("cxr", "explain", chosen.network_ref, *split_words, *words)
+        page.command("cxr", "explain", chosen.network_ref, *split_words, *words, what="These heatmaps")
 
 
 def _started_here() -> set[str]:

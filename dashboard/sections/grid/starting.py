@@ -64,7 +64,7 @@ class Selection:
 
     def command(self, *words: object) -> None:
         """Show a command on the same X-rays, and where it has their ids from."""
-        page.command(*words)
+        page.command(*words, what="This run")
         if not self.is_whole:
             st.caption(f"`{self.csv}` is what *CSV* above saves.")
 

@@ -18,6 +18,26 @@ from widgets import address, pick
 PER_PAGE = 12
 TRAININGS_PER_PAGE = 200  # they can be sorted, which pages would cut in pieces
 _ALL = "all"
+KIND_NAMES = {
+    "train": "training",
+    "evaluate": "evaluation",
+    "evaluate-predictions": "predictions",
+    "explain": "heatmaps",
+    "cluster-heatmaps": "clusters",
+    "text-experiment": "masking text",
+    "text-stamping": "stamping",
+    "text-vocabulary": "vocabulary",
+    "check-data": "data check",
+    "audit-data": "data audit",
+    "probe-data": "probes",
+    "find-duplicates": "duplicates",
+    "relevance-regions": "relevance",
+    "import": "import",
+    "demo": "synthetic X-rays",
+    "study": "study",
+    "audit-network": "trust audit",
+}
+"""What people call each kind of run."""
 
 
 def choose(runs: Sequence[Run]) -> list[Run]:
@@ -31,7 +51,7 @@ def choose(runs: Sequence[Run]) -> list[Run]:
         "Kind of run",
         kinds,
         key="home:kind",
-        format_func=lambda name: f"{name} ({counts[name] if name != _ALL else len(runs)})",
+        format_func=lambda name: f"{KIND_NAMES.get(name, name)} ({counts[name] if name != _ALL else len(runs):,})",
     )
     pick.leave("kind", kind, _ALL)
     chosen = [run for run in runs if kind in (_ALL, run.kind)]
@@ -82,7 +102,7 @@ def table(runs: Sequence[Run], statuses: Mapping[str, Status]) -> pd.DataFrame:
             "page": run_address.address_of(run, statuses[run.id], names),
             "name": run.name,
             "data": run_address.data_set_of(run.spec["params"], names) or "",
-            "kind": run.kind,
+            "kind": KIND_NAMES.get(run.kind, run.kind),
             "state": statuses[run.id].state,
             "progress": round(statuses[run.id].progress, 2) if statuses[run.id].state in (*ACTIVE, "stopped") else None,
             "result": load.headline(run),

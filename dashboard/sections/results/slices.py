@@ -83,7 +83,8 @@ def show(evaluated: Evaluated) -> None:
     _show_xrays(evaluated)
     for note in results["notes"]:
         st.caption(viewer.as_markdown(note))
-    page.command("cxr", "slices", evaluated.run.id, "--split", evaluated.split, *([] if pairs else ["--no-pairs"]))
+    alone = [] if pairs else ["--no-pairs"]
+    page.command("cxr", "slices", evaluated.run.id, "--split", evaluated.split, *alone, what="These slices")
 
 
 def _data_stamp(evaluated: Evaluated) -> str:

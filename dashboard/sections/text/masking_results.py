@@ -13,7 +13,7 @@ from cxr import formatting
 from cxr.data import Manifest, read_xray
 from cxr.experiments.masking import example
 from cxr.experiments.masking.job import BOXES
-from cxr.experiments.masking.sentences import relevance_of
+from cxr.experiments.masking.sentences import lead, relevance_of
 from cxr.experiments.masking.settings import Setting
 from cxr.experiments.masking.shapes import MaskingResults, masking_results
 from cxr.explain import render
@@ -52,10 +52,9 @@ def show(run: Run) -> None:
     if selection is not None:
         part = page.counted(results["n_images"], "X-ray")
         st.warning(f"{part} of {selection['of']:,}: not the result of the split.", icon=":material/filter_alt:")
-    st.info(viewer.on_page(results["finding"], field_names.of_kind(run.kind)), icon=":material/lightbulb:")
+    _show_in_short(run, results)
     measured.rests_on(run)
     st.caption(PAPER)
-    _show_counts(results)
     with page.told_in_one_line():
         _show_example(run, results, table)
     st.header("The whole set" if selection is None else "The X-rays of the selection", anchor=False)
@@ -73,6 +72,25 @@ def show(run: Run) -> None:
     _show_left_out(results)
     with page.told_in_one_line():
         _show_images(run, results, table)
+
+
+def _show_in_short(run: Run, results: MaskingResults) -> None:
+    """Show what came out: first what it means, then its figures, then every sentence of it for who wants to quote."""
+    names = field_names.of_kind(run.kind)
+    st.info(viewer.on_page(lead(results), names), icon=":material/lightbulb:")
+    if not results["n_tokens"]:
+        return
+    st.dataframe(masking_tables.summary(results), hide_index=True)
+    counted = page.counted(results["n_images"], "X-ray")
+    of_patients = f" of {page.counted(results['n_patients'], 'patient')}" if "n_patients" in results else ""
+    share = formatting.share(results["n_with_text"] / results["n_images"])
+    st.caption(
+        f"{counted}{of_patients}; {results['n_with_text']:,} ({share}) with text, "
+        f"{page.counted(results['n_tokens'], 'token')} in all. Random boxes: same sizes, off the text; mean of "
+        f"{page.counted(results['draws'], 'draw')}. In brackets: 95 % intervals over patients."
+    )
+    with st.expander("In sentences", icon=":material/notes:"):
+        st.markdown(viewer.on_page(results["finding"], names))
 
 
 def _show_example(run: Run, results: MaskingResults, table: pd.DataFrame) -> None:
@@ -189,22 +207,8 @@ def _show_exports(run: Run, table: pd.DataFrame) -> None:
     with third:
         page.csv_button("Predictions before and after as CSV", table, run.id)
     command = ["cxr", "text", "report", run.id, "--out", "text.html", *page.privacy_words(privacy)]
-    page.command(*command)
+    page.command(*command, what="This report")
     page.notebook(TextFinding(command, run), run.id)
-
-
-def _show_counts(results: MaskingResults) -> None:
-    cells = st.columns(4)
-    n, with_text = results["n_images"], results["n_with_text"]
-    of_patients = f"of {page.counted(results['n_patients'], 'patient')}" if "n_patients" in results else ""
-    page.figure(cells[0], "X-rays", f"{n:,}", of_patients)
-    share = formatting.share(with_text / n)
-    cells[1].metric("With text", f"{with_text:,} ({share})", help=f"{results['n_tokens']:,} tokens in all")
-    changed = "A finding crosses its threshold" if masking_tables.is_of_findings(results) else "Predictions changed"
-    cells[2].metric(changed, f"{results['n_changed']:,} ({formatting.share(results['n_changed'] / n, 1)})")
-    control = next(iter(results["modes"].values()))["changed"]["random"]["value"] or 0.0
-    help_ = f"Control: same sizes, off the text; mean of {results['draws']} draws"
-    cells[3].metric("… by random boxes", f"{control * n:,.1f} ({formatting.share(control, 1)})", help=help_)
 
 
 def _show_left_out(results: MaskingResults) -> None:

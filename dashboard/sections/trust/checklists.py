@@ -55,7 +55,7 @@ def show(measured: Run) -> None:
         page.csv_button("As CSV", to_table(filled["entries"]), f"checklist-{measured.id}")
     for note in filled["notes"]:
         st.caption(note)
-    page.command("cxr", "checklist", measured.id)
+    page.command("cxr", "checklist", measured.id, what="This checklist")
 
 
 def _others() -> list[Run]:

@@ -59,7 +59,8 @@ def show(run: Run, entry: ClusterEntry, data: Manifest, measured: Measurement | 
             pages.TRAIN, label="Train without it", icon=":material/model_training:", query_params={"data": name}
         )
     word = "--measure" if measured is None else "--export-mask"
-    page.command("cxr", "clusters", run.id, word, entry["number"], *(["--out", "DIR"] if measured else []))
+    out = ["--out", "DIR"] if measured else []
+    page.command("cxr", "clusters", run.id, word, entry["number"], *out, what="This region")
 
 
 def _measure(run: Run, entry: ClusterEntry) -> None:

@@ -63,7 +63,9 @@ def section(chosen: Subject, method: Method, target: str) -> None:
         words = ["--split", chosen.split] if chosen.split else ["--split", ""]
         words += heatmap_facts.command_words(method)
         words += ["--target", target] if target else []
-        page.command("cxr", "clusters", chosen.network_ref, "--data", chosen.command_data, *words, *where.words(place))
+        words += where.words(place)
+        given = ("--data", chosen.command_data, *words)
+        page.command("cxr", "clusters", chosen.network_ref, *given, what="These clusters")
 
 
 def _start(chosen: Subject, method: Method, target: str, place: Slurm | None) -> Run:

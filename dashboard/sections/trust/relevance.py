@@ -70,7 +70,7 @@ def section(chosen: Subject, method: Method, target: str) -> None:
         goal = ["--target", target] if target else []
         words = [*goal, *heatmap_facts.command_words(method), *["--no-text"] * (not text), *where.words(slurm)]
         split_words = ["--data", chosen.command_data, "--split", chosen.split]
-        page.command("cxr", "relevance", chosen.network_ref, *split_words, *words)
+        page.command("cxr", "relevance", chosen.network_ref, *split_words, *words, what="This measure")
 
 
 def render(run: Run) -> None:
