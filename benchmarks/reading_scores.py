@@ -33,7 +33,7 @@ from training_setting import machine
 
 from cxr.evaluation.intervals import effective_patients, share_intervals
 from cxr.text.boxes import TextBox
-from cxr.text.detection.detector import shared_detector
+from cxr.text.detection.shared import shared_detector
 
 LIMITS = (0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.95, 0.97, 0.98, 0.99, 0.995)
 _PATIENT = re.compile(r"(\d{8})_\d{3}|(MCUCXR_\d{4})|(person\d+)")

@@ -40,7 +40,8 @@ from grey_images import read_grey
 
 from cxr.data.phantom import CLASSES, make_phantom
 from cxr.text.boxes import TextBox, coverage, grow, iou
-from cxr.text.detection.detector import OPERATING_POINTS, Detector, shared_detector
+from cxr.text.detection.detector import OPERATING_POINTS, Detector
+from cxr.text.detection.shared import shared_detector
 
 Recipe = Callable[[np.ndarray], list[TextBox]]
 Truth = list[tuple[TextBox, str, bool]]

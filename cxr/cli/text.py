@@ -41,7 +41,7 @@ def detect(
 ) -> None:
     """Find burned-in text. Boxes are in pixels of the file."""
     from cxr.data import read_xray
-    from cxr.text.detection.detector import shared_detector
+    from cxr.text.detection.shared import shared_detector
 
     detect_in = shared_detector(operating_point=operating_point)
     entries: list[_Found] = [

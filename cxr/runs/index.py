@@ -151,7 +151,7 @@ def _json(content: bytes) -> Any:
 _SPECS = FileContents(_facts, opens=False)
 _STATUSES = FileContents(_status)
 _seen: ContextVar[dict[str, tuple[_Stamp, list[RunFacts]]] | None] = ContextVar("seen", default=None)
-_made: ContextVar[dict[str, Any] | None] = ContextVar("made", default=None)
+_made: ContextVar[dict[str, list[Any]] | None] = ContextVar("made", default=None)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from cxr.text.boxes import KINDS, TextBox, kind_of
     from cxr.text.controls import borrowed_boxes, control_boxes
     from cxr.text.corrections import Review, Reviews, tokens_of
-    from cxr.text.detection.detector import detect_boxes, detect_text, reading_scores, recognise
+    from cxr.text.detection.shared import detect_boxes, detect_text, reading_scores, recognise
     from cxr.text.detection_store import DetectionStore, detect_cached
     from cxr.text.mask import mask_text
     from cxr.text.mask_modes import DEFAULT_MARGIN, DEFAULT_MODE, MASK_MODES, MaskMode
@@ -47,7 +47,7 @@ _public, __dir__ = lazy.attach(
         "boxes": ("KINDS", "TextBox", "kind_of"),
         "controls": ("borrowed_boxes", "control_boxes"),
         "corrections": ("Review", "Reviews", "tokens_of"),
-        "detection.detector": ("detect_boxes", "detect_text", "reading_scores", "recognise"),
+        "detection.shared": ("detect_boxes", "detect_text", "reading_scores", "recognise"),
         "mask": ("mask_text",),
         "mask_modes": ("DEFAULT_MARGIN", "DEFAULT_MODE", "MASK_MODES", "MaskMode"),
         "stamp": ("Patch", "cut_patch", "stamp_patch", "word_patch"),

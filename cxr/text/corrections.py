@@ -30,7 +30,7 @@ from cxr.files import replacing
 from cxr.locks import FileLock
 from cxr.paths import data_root
 from cxr.text.boxes import KINDS, TextBox
-from cxr.text.detection.detector import shared_detector
+from cxr.text.detection.shared import shared_detector
 from cxr.text.detection_store import DetectionStore, content_hash
 
 ENDING = ".boxes.json"

@@ -20,7 +20,8 @@ import numpy as np
 from cxr.files import replacing
 from cxr.paths import cache_root
 from cxr.text.boxes import TextBox
-from cxr.text.detection.detector import DETECTOR_VERSION, shared_detector
+from cxr.text.detection.detector import DETECTOR_VERSION
+from cxr.text.detection.shared import shared_detector
 
 Detect = Callable[[np.ndarray], list[TextBox]]
 

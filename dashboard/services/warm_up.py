@@ -21,6 +21,7 @@ from streamlit import runtime
 from streamlit.runtime import Runtime
 
 from cxr.machine import give_back_memory
+from cxr.text.detection import ELSEWHERE
 
 MODULES = (
     "cxr.reports.slider",
@@ -139,6 +140,7 @@ def start() -> None:
     """Begin once in a server, when its first page stands, unless ``CXR_WARM_UP=off`` says to save the memory."""
     # Pages under test have no server, but something in its place.
     if runtime.exists() and type(runtime.get_instance()) is Runtime:
+        ELSEWHERE.set()
         _settling()
         _settled("torch" in sys.modules)  # once more when a page has loaded it
         if os.environ.get(VARIABLE) != OFF:

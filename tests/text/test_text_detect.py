@@ -1,10 +1,13 @@
 import json
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from text_drawing import chest_like, write_text
 from typer.testing import CliRunner
@@ -15,8 +18,10 @@ from cxr.errors import TextError
 from cxr.text import detect_boxes, detect_text
 from cxr.text.boxes import TextBox, iou
 from cxr.text.detection import detector
-from cxr.text.detection.detector import MAX_AREA, OPERATING_POINTS, Detector, _worth_a_second_search, shared_detector
+from cxr.text.detection.detector import MAX_AREA, OPERATING_POINTS, Detector, _worth_a_second_search
+from cxr.text.detection.elsewhere import DetectorElsewhere
 from cxr.text.detection.ocr import Engine, give_back_idle
+from cxr.text.detection.shared import shared_detector
 from cxr.text.detection.views import VIEWS
 
 
@@ -233,3 +238,38 @@ def test_tokens_of_real_xrays_are_found_and_a_clean_one_stays_clean(shared_data)
             found += any(b.x0 <= x < b.x1 and b.y0 <= y < b.y1 for b in boxes)
     assert wanted >= 6
     assert found / wanted >= 0.8
+
+
+def test_a_process_of_its_own_finds_and_reads_the_same_and_ends_when_nobody_asks():
+    image, ink = write_text(chest_like(220, 260), "SUPINE 2020", 120, 12, 18)
+    here, elsewhere = Detector(threads=1), DetectorElsewhere(threads=1)
+    assert not elsewhere.give_back(buffers_for_s=0, models_for_s=0), "nobody has asked"
+    boxes = [TextBox(*ink), *here.detect_boxes(image)]
+    assert elsewhere.detect_boxes(image) == here.detect_boxes(image)
+    assert elsewhere.recognise(image, boxes) == here.recognise(image, boxes)
+    assert elsewhere.reading_scores(image, boxes) == here.reading_scores(image, boxes)
+    assert elsewhere(image) == here(image)
+    process = psutil.Process(elsewhere._worker.pid)
+    assert not elsewhere.give_back(buffers_for_s=0, models_for_s=60), "just used"
+    assert give_back_idle(buffers_for_s=0, models_for_s=0)
+    assert not process.is_running()
+    with pytest.raises(TextError, match="uint8"):
+        elsewhere(image.astype(float))
+
+
+def test_a_process_that_was_killed_is_named_and_the_next_question_starts_another():
+    image, _ = write_text(chest_like(220, 260), "SUPINE 2020", 120, 12, 18)
+    elsewhere = DetectorElsewhere(threads=1)
+    found = elsewhere(image)
+    psutil.Process(elsewhere._worker.pid).kill()
+    with pytest.raises(TextError, match="ended without an answer"):
+        elsewhere(image)
+    assert elsewhere(image) == found
+    elsewhere.give_back(0, 0)
+
+
+def test_a_server_reads_elsewhere_and_other_programs_here():
+    program = "from cxr.text.detection import ELSEWHERE; from cxr.text.detection.shared import shared_detector\n"
+    program += "print(type(shared_detector()).__name__); ELSEWHERE.set(); print(type(shared_detector()).__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["Detector", "DetectorElsewhere"]

@@ -34,7 +34,7 @@ from cxr.runs import get_run
 from cxr.runs.folder import RunFolder
 from cxr.text.boxes import TextBox
 from cxr.text.corrections import Reviews
-from cxr.text.detection.detector import shared_detector
+from cxr.text.detection.shared import shared_detector
 from cxr.text.detection_store import DetectionStore
 from tests.typed_results import misfits
 

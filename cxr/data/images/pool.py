@@ -137,7 +137,7 @@ def _serve(
         while (index := todo.get()) is not None:
             result: Any = None
             for _ in range(2):  # the system may have ended the first process for reasons of its own
-                worker = worker or _Worker()
+                worker = worker or Worker()
                 result = worker.ask(function, items[index])
                 if not isinstance(result, WorkerDied):
                     break
@@ -158,8 +158,8 @@ class _Raised:
     text: str
 
 
-class _Worker:
-    """One child process that answers one question at a time."""
+class Worker:
+    """One child process that answers one question at a time; it ends with :meth:`close`, or with this process."""
 
     def __init__(self) -> None:
         # The same search path as here, so that what this process can import travels by name.
@@ -177,7 +177,19 @@ class _Worker:
             self.close()
             raise RuntimeError(f"a worker process cannot start: {sys.executable} does not find or load cxr.data")
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
     def ask(self, function: Callable[[Any], Any], item: Any, seconds: float | None = None) -> Any:
+        """Return ``function(item)`` of the process, or :class:`WorkerDied` where it ended or took too long.
+
+        Raises
+        ------
+        RuntimeError
+            If the function raised.
+        """
         assert self._process.stdin is not None
         # Twice: a question that the worker cannot unpack must not spoil the stream.
         question = pickle.dumps(pickle.dumps((function, item), pickle.HIGHEST_PROTOCOL))
@@ -189,14 +201,15 @@ class _Worker:
             self._process.stdin.flush()
             answer = pickle.load(self._answers)
         except (EOFError, OSError, pickle.UnpicklingError):
-            return WorkerDied("the decoder ended without an answer")
+            return WorkerDied("the process ended without an answer")
         finally:
             watchdog.cancel()
         if isinstance(answer, _Raised):
-            raise RuntimeError(f"a worker failed on {item}: {answer.text}")
+            raise RuntimeError(f"a worker failed on {repr(item)[:200]}: {answer.text}")
         return answer
 
     def close(self) -> None:
+        """End the process."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 try:

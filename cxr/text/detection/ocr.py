@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -30,7 +30,12 @@ MIN_READ_SCORE = 0.5
 BUFFERS_FOR_S, MODELS_FOR_S = 10.0, 40.0
 """Seconds without a call after which :func:`give_back_idle` gives back buffers, and models too."""
 
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+class _Holder(Protocol):
+    def give_back(self, buffers_for_s: float, models_for_s: float) -> bool: ...
+
+
+_holders: weakref.WeakSet[_Holder] = weakref.WeakSet()
 
 
 class Engine:
@@ -48,7 +53,7 @@ class Engine:
         self._engine: RapidOCR | None = None
         self._used = 0.0
         self._holds_buffers = False
-        _engines.add(self)
+        remember(self)
 
     def detect(self, view: View, shape: Sequence[int], min_score: float) -> list[TextBox]:
         """Return a view's boxes with a score of ``min_score`` or more, in pixels of its image of ``shape`` (H, W)."""
@@ -113,9 +118,14 @@ def shared_engine(threads: int | None) -> Engine:
     return Engine(threads)
 
 
+def remember(holder: _Holder) -> None:
+    """Ask what holds models for them in :func:`give_back_idle`, as long as it is there."""
+    _holders.add(holder)
+
+
 def give_back_idle(buffers_for_s: float = BUFFERS_FOR_S, models_for_s: float = MODELS_FOR_S) -> bool:
     """Give back the memory of this process's engines that have not been used for so long; return whether any was."""
-    given_back = [engine.give_back(buffers_for_s, models_for_s) for engine in list(_engines)]
+    given_back = [holder.give_back(buffers_for_s, models_for_s) for holder in list(_holders)]
     return any(given_back)
 
 
