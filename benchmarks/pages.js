@@ -1,4 +1,4 @@
-// What benchmarks/pages.py asks of a page; added to every page before it is loaded.
+// What benchmarks/pages.py and people.py ask of a page; added to every page before it is loaded.
 window.cxrPages = {
   took: null,
   ended: 0,
@@ -21,6 +21,12 @@ window.cxrPages = {
   viewer() {
     const host = [...document.querySelectorAll("*")].find((element) => element.shadowRoot?.querySelector(".viewer"));
     return host ? host.shadowRoot.querySelector(".viewer") : null;
+  },
+  // The X-ray that the viewer shows, and the one that the address names; null on a page without a viewer.
+  shownAndNamed() {
+    const viewer = this.viewer()?.viewer;
+    if (!viewer?.data) return null;
+    return [viewer.data.strip.find((xray) => xray.here)?.id, new URLSearchParams(location.search).get("image")];
   },
   // Whether the browser holds the X-ray so many places from the one shown; true where it fetches none ahead.
   holds(by) {

@@ -45,12 +45,6 @@ COLUMNS = (
 Act = Callable[["Page"], Awaitable[None]]
 NEXT = "[class*='-page'] [data-testid=stNumberInputStepUp]:not([inert] *):not(:disabled)"
 SAYS_ERROR = "[data-testid=stException], [data-testid=stAlertContentError]"
-SHOWN = """() => {
-  const viewer = cxrPages.viewer()?.viewer;
-  if (!viewer) return null;
-  return [viewer.data.strip.find((xray) => xray.here)?.id, new URLSearchParams(location.search).get("image")];
-}"""
-"""The X-ray that a viewer shows, and the one that the address names."""
 
 
 def key(name: str) -> Act:
@@ -122,7 +116,7 @@ class Seen:
         """Note what a page says is wrong, and an X-ray that is not the one of its address."""
         for text in await tab.locator(SAYS_ERROR).all_inner_texts():
             self.wrong.append(f"visitor {who} at {tab.url}: {text}")
-        shown = await tab.evaluate(SHOWN)
+        shown = await tab.evaluate("cxrPages.shownAndNamed()")
         if shown and shown[0] != shown[1]:
             self.wrong.append(f"visitor {who} at {tab.url}: shows {shown[0]}")
 
