@@ -14,6 +14,7 @@ from cxr.data.library import list_data_sets
 from cxr.errors import CxrError
 from cxr.evaluation.tables.settings import PredictionsParams, Role
 from cxr.files import replacing
+from cxr.json_types import JsonObject
 from cxr.paths import cache_root
 from cxr.runs import Slurm
 
@@ -63,7 +64,7 @@ def show() -> None:
         read_names = _names()
         place = where.choose(_KIND, "predictions")
 
-        def params() -> dict[str, Any]:
+        def params() -> JsonObject:
             return {
                 "predictions": path.strip() or "FILE",
                 "manifest": str(sets[name].manifest_path) if name in sets else None,
@@ -79,7 +80,7 @@ def show() -> None:
             _start(params, place, upload, given=upload is not None or bool(path.strip()))
 
 
-def _names() -> Callable[[], dict[str, Any]]:
+def _names() -> Callable[[], JsonObject]:
     """Ask what columns and labels mean whose names do not say it; what is returned reads the fields."""
     for key in _FIELDS:
         pick.remember(f"predictions:{key}", "")
@@ -91,7 +92,7 @@ def _names() -> Callable[[], dict[str, Any]]:
     title, example, help_ = _FIELDS["positive"]
     positive = cells[3].text_input(title, placeholder=example, help=help_, key="predictions:positive")
 
-    def read() -> dict[str, Any]:
+    def read() -> JsonObject:
         named = mapping(columns, _FIELDS["columns"][0])
         roles = get_args(Role)
         return {
@@ -105,7 +106,7 @@ def _names() -> Callable[[], dict[str, Any]]:
     return read
 
 
-def _start(params: Callable[[], dict[str, Any]], place: Slurm | None, upload: Any, *, given: bool) -> None:
+def _start(params: Callable[[], JsonObject], place: Slurm | None, upload: Any, *, given: bool) -> None:
     with page.told_in_one_line(below_heading=False):
         if not given:
             raise CxrError("no table given: type the path of a CSV or Parquet file, or upload one")
