@@ -16,7 +16,7 @@ from cxr.evaluation.provenance import in_words as in_words_of
 from cxr.evaluation.provenance import provenance_of, written_in_words
 from cxr.experiments.masking.effects import SMALLEST_EFFECT
 from cxr.experiments.masking.matched_controls import LARGEST_GAIN
-from cxr.experiments.masking.sentences import relevance_of, selection_in_words
+from cxr.experiments.masking.sentences import lead, relevance_of, selection_in_words
 from cxr.experiments.masking.settings import Setting
 from cxr.experiments.masking.shapes import MaskingResults, masking_results
 from cxr.experiments.masking.shrinkage import FEWEST_PATIENTS
@@ -28,7 +28,7 @@ from cxr.reports.forms import form_for
 from cxr.reports.html_page import page
 from cxr.reports.identities import PRIVATE, Identities, Privacy, holds
 from cxr.reports.masking_figures import changed
-from cxr.reports.masking_tables import TABLES, is_of_findings
+from cxr.reports.masking_tables import TABLES, is_of_findings, summary
 from cxr.reports.masking_xrays import example_of, most_affected
 from cxr.runs import Run
 from cxr.text.mask import MASK_MODES
@@ -104,6 +104,8 @@ def to_html(run: Run, privacy: Privacy = PRIVATE) -> str:
         "network": _network(run),
         "model": results["model"],
         "holds": holds(privacy),
+        "lead": lead(results),
+        "summary": _in_short(results),
         "finding": results["finding"],
         "how": _how(run, results),
         "basis": _basis(run),
@@ -125,6 +127,14 @@ def to_html(run: Run, privacy: Privacy = PRIVATE) -> str:
         most_affected=list(most_affected(run, results, table, privacy, identities)),
         notes=notes(results),
     )
+
+
+def _in_short(results: MaskingResults) -> dict[str, list[str] | list[list[str]]] | None:
+    """Return the figures below the first sentences; None where nothing was masked."""
+    if not results["n_tokens"]:
+        return None
+    rows = summary(results)
+    return {"columns": list(rows.columns), "rows": _cells(rows)}
 
 
 def _network(run: Run) -> str:

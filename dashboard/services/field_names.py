@@ -22,9 +22,17 @@ PREDICTIONS: Mapping[str, str] = MappingProxyType(
         "--scale": "“Values”: {value}",
         "--task": "“Task”: {value}",
         "--data": "“Data set (for labels, patients, pictures)”",
+        "--column": "“Columns with other names”: {value}",
+        **{
+            f"--{role}-column": f"“Columns with other names”: {role}={{value}}"
+            for role in ("image", "label", "patient", "split")
+        },
+        "--alias": "“Labels that mean a class”: {value}",
+        "--ignore-label": "“Labels to leave out”: {value}",
+        "--positive": "“Class of the only column”: {value}",
     }
 )
-"""What the form of somebody else's predictions calls its fields; what it has no field for stays as it is."""
+"""What the form of somebody else's predictions calls its fields."""
 TEXT_EXPERIMENT: Mapping[str, str] = MappingProxyType(
     {"--include-seen": "“Include X-rays that the network has seen”"},
 )

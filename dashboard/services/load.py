@@ -19,6 +19,7 @@ from cxr.data import Manifest, notes
 from cxr.errors import CxrError, RecipeError
 from cxr.formatting import Estimate, counted, number, percent
 from cxr.formatting import duration as duration
+from cxr.models.card import MULTI_LABEL
 from cxr.runs import Run, RunFolder
 from cxr.runs.folder import RESULTS
 from cxr.runs.index import FileContents
@@ -286,7 +287,9 @@ def _headline(path: str, content: bytes) -> str:
     try:
         results = json.loads(content)
         if "n_changed" in results:
-            return f"{results['n_changed']:,} of {counted(results['n_images'], 'prediction')} changed"
+            of_findings = results.get("task") == MULTI_LABEL
+            what = ("X-ray", "with a crossed threshold") if of_findings else ("prediction", "changed")
+            return f"{results['n_changed']:,} of {counted(results['n_images'], what[0])} {what[1]}"
         if "findings" in results and "counts" in results:
             return _weights(results["counts"])
         if isinstance(results.get("finding"), str):  # begins with what counts most; a click on its cell shows all of it

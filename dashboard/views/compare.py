@@ -197,8 +197,5 @@ with page.told_in_one_line():
     ]
     disagree.show(paired, between, names, limits, data, link and {**link, "split": split or "test"})
     show_details(results, lambda: references(ids, stamps, split, chosen))
-    st.caption(
-        "This compares these trained networks. Whether one recipe is better than another is seen over several seeds."
-    )
     st.page_link(pages.STUDY, label="Compare recipes over seeds", icon=":material/science:")
     page.command("cxr", "compare", *ids, *(["--split", split] if split else []))

@@ -54,7 +54,7 @@ def test_options_of_a_measure_are_called_as_the_buttons_and_fields_that_stand_fo
     assert said == "“Measure with covid 19 as covid19” measures it as such."
     table = "Accepted: `--scale logits`; `--task multi-label`; `--positive CLASS`"
     said = field_names.on_page(table, field_names.of_kind("evaluate-predictions"))
-    assert said == "Accepted: “Values”: logits; “Task”: multi-label; `--positive CLASS`"
+    assert said == "Accepted: “Values”: logits; “Task”: multi-label; “Class of the only column”: CLASS"
 
 
 @pytest.mark.parametrize(

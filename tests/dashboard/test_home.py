@@ -150,12 +150,15 @@ def test_the_overview_leads_to_each_data_set_and_says_what_came_of_audits(demo: 
     audit, text = made("audit-network", "a"), made("text-experiment", "t")
     audit.folder.write_json("results.json", {"findings": [], "counts": {"serious": 1, "warning": 2, "note": 0}})
     text.folder.write_json("results.json", {"n_changed": 3, "n_images": 1200})
+    findings = made("text-experiment", "f")
+    findings.folder.write_json("results.json", {"n_changed": 1, "n_images": 12, "task": "multi-label"})
     check = made("check-data", "c")
     check.folder.write_json("results.json", {"finding": "25 of 60 X-rays may not be what they seem: cut 25."})
     app = opened("home")
     results = runs_shown(app).set_index("name")["result"]
     assert results["c"] == "25 of 60 X-rays may not be what they seem: cut 25."
     assert (results["a"], results["t"]) == ("1 serious, 2 warnings", "3 of 1,200 predictions changed")
+    assert results["f"] == "1 of 12 X-rays with a crossed threshold"
     sets = next(frame.value for frame in app.dataframe if "from" in frame.value.columns)
     assert sets["page"].tolist() == [f"data?data={name}" for name in sets["name"]]
 

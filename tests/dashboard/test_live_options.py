@@ -297,3 +297,10 @@ def test_no_chart_measures_its_labels_which_would_draw_it_twice() -> None:
     for figure in figures:
         for axis in (figure.layout.xaxis, figure.layout.yaxis):
             assert (axis.automargin, axis.ticklabeloverflow) == (False, "allow")
+
+
+def test_the_names_of_the_lines_of_one_run_are_above_them_and_those_of_several_below() -> None:
+    one, two = ({name: Metrics.of_rows(rows_of(1)) for name in names} for names in ("a", "ab"))
+    for draw in (curves.loss_curves, curves.score_curves):
+        assert draw(one).layout.legend.y == 1.0, "seen without scrolling"
+        assert draw(two).layout.legend.y < 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -357,6 +358,35 @@ def test_predictions_of_somebody_else_have_the_same_figures_without_what_needs_t
     assert not {"Explain", "Explain its images"} & set(links)
     assert ("to see the X-rays themselves" in page) != with_data or configuration.multi_label
     assert any(code.startswith("cxr evaluate --predictions") for code in codes(app))
+
+
+def test_the_form_has_a_field_for_all_that_an_error_about_a_table_asks_for(tmp_path: Path) -> None:
+    table = {"image": list("abcd"), "diagnosis": ["flu", "sick", "none", "?"], "p": [0.9, 0.8, 0.3, 0.5]}
+    pd.DataFrame(table).to_csv(tmp_path / "theirs.csv", index=False)
+    app = opened("results")
+    app.text_input(key="predictions:path").input(str(tmp_path / "theirs.csv")).run()
+
+    def told(field: Any, text: str) -> str:
+        field.input(text).run()
+        app.button(key="predictions:start").click().run()
+        assert not app.exception
+        return app.error[0].value if app.error else ""
+
+    said = told(app.text_input(key="predictions:positive"), "flu")
+    assert "“Columns with other names”: CLASS=COLUMN" in said
+    assert "“Labels that mean a class”: LABEL=CLASS" in said
+    assert "--" not in said
+    columns = app.text_area(key="predictions:columns")
+    assert "Columns with other names: 'label' is not of the form" in told(columns, "label")
+    assert "flu" in told(columns, "label = diagnosis\nflu = p")
+    said = told(app.text_area(key="predictions:aliases"), "sick = flu")
+    assert "“Labels to leave out”" in said
+    assert "--" not in said
+    assert told(app.text_area(key="predictions:ignored"), "?") == ""
+    (run,) = list_runs()
+    run.wait(timeout=300)
+    assert (run.params.columns, run.params.class_columns) == ({"label": "diagnosis"}, {"flu": "p"})
+    assert (run.params.aliases, run.params.ignored_labels) == ({"sick": "flu"}, ("?",))
 
 
 def test_a_table_is_measured_from_the_form_and_what_is_wrong_with_it_is_one_line(tmp_path) -> None:

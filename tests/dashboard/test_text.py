@@ -226,6 +226,8 @@ def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment:
     page = masking.write(experiment, tmp_path / "text.html", shown).read_text(encoding="utf-8")
     results = experiment.results()
     assert results["finding"] in html.unescape(page)
+    assert f'<p class="finding">{lead(results)}</p>' in html.unescape(page)
+    assert "<th>measure</th><th>text masked</th>" in page
     assert re.findall(r"""(?:src|href)=["'](?!data:)([^"']+)""", page) == []
     assert "http" not in page
     assert len(page) < 3_000_000
@@ -236,6 +238,8 @@ def test_the_report_is_one_file_with_the_finding_pictures_and_tables(experiment:
     assert page.count("linear-gradient(90deg, rgb(5, 48, 97)") == 1, "the scale of the heatmaps"
     for title in ("One X-ray", "By class", "Every way of masking", "Relevance inside tokens", "How to read this"):
         assert f">{title}</h" in page
+    assert "<tr><th>changed, text masked</th><td>" in page, "of many columns each is a row"
+    assert "<tr><th>condition</th><th>accuracy</th>" in page
     plain = masking.write(experiment, tmp_path / "text.md").read_text(encoding="utf-8")
     assert results["finding"] in plain
     assert f"| {results['classes'][0]} |" in plain

@@ -21,7 +21,7 @@ from cxr.paths import data_root, runs_root
 from cxr.reports.checklist.subject import Subject
 from cxr.reports.identities import Identities
 from cxr.reports.run import Choices, document_of, to_html, to_pdf, write
-from cxr.reports.run.document import Figure, Picture, Table
+from cxr.reports.run.document import Figure, Picture, Table, Text
 from cxr.reports.run.heatmaps import most_certain
 from cxr.reports.run.sections import newest_experiment
 from cxr.runs import Run
@@ -247,6 +247,40 @@ def test_a_pdf_of_a_long_table_breaks_over_pages_and_keeps_its_columns(run):
     rows = [[f"row {k}", "word " * 40] for k in range(120)]
     pdf = to_pdf(Document("A title", "finding", "basis", [Section("Long", [Table(("name", "text"), rows)])]))
     assert pdf.count(b"/Type /Page\n") >= 4 or len(re.findall(rb"/Type /Page\b(?!s)", pdf)) >= 4
+
+
+def test_a_pdf_gives_long_texts_more_of_the_page_and_keeps_the_words_of_the_other_columns_whole():
+    from cxr.reports.run.pdf import column_widths
+
+    columns = ("item", "asks for", "state", "what the run says", "left to the author")
+    rows = [["12 Data", "How missing data were handled " * 2, "partly", "word " * 60, "the reason for it " * 3]]
+    widths = dict(zip(columns, column_widths(Table(columns, rows)), strict=True))
+    assert widths["what the run says"] > 1.5 * widths["left to the author"] > 2 * widths["state"]
+    letters = 120 * widths["state"] / sum(widths.values())  # of those that fit a line of the page
+    assert letters > len("partly") + 1
+
+
+def test_a_heading_in_a_pdf_stands_on_the_page_of_the_figure_below_it(run, monkeypatch):
+    from cxr.reports.run import pdf as pages
+    from cxr.reports.run.document import Document, Figure, Section
+
+    placed = {}
+    start, image = pages._Pages.start_section, pages._Pages.image
+
+    def note(name, method):
+        def noted(self, *args, **options):
+            placed.setdefault(name, []).append(self.page_no())
+            return method(self, *args, **options)
+
+        return noted
+
+    monkeypatch.setattr(pages._Pages, "start_section", note("heading", start))
+    monkeypatch.setattr(pages._Pages, "image", note("figure", image))
+    document = document_of(run, Choices())
+    figure = next(block for section in document.sections for block in section.blocks if isinstance(block, Figure))
+    full = Section("Text", [Text("line\n" * 38)])
+    to_pdf(Document("A title", "finding", "basis", [full, Section("Curves", [figure])]))
+    assert placed == {"heading": [1, 2], "figure": [2]}
 
 
 @pytest.mark.parametrize("text", ["word " * 3000, "字" * 6000, "one\ntwo\n" * 200, "x" * 9000], ids=len)

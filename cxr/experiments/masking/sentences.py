@@ -75,8 +75,11 @@ def lead(results: MaskingNumbers) -> str:
         return finding(results)
     first, of_findings = next(iter(results["modes"].values())), results.get("task") == MULTI_LABEL
     concluded = conclusion(first, of_findings)
-    others = {"predictions": "beyond_other"} | ({"probabilities": "moved_beyond_other"} if of_findings else {})
-    unless = _unless(first[others[concluded]]) if concluded in others else ""
+    unless = ""
+    if concluded == "predictions":
+        unless = _unless(first["beyond_other"])
+    elif concluded == "probabilities" and of_findings:
+        unless = _unless(first["moved_beyond_other"])
     return " ".join([headline(results), f"{_MEANINGS[concluded]}{unless}.", *_warnings(results, first)])
 
 

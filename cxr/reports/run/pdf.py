@@ -26,6 +26,8 @@ _MARGIN, _LINE = 18.0, 4.9
 _PADDING, _MOST_LINES = 1, 40  # of cells; a page has 70 of their lines
 _SIZES = {"title": 17.0, "heading": 12.5, "text": 9.2, "small": 7.6, "cell": 7.2}
 _INK, _SMALL_INK = (36, 41, 47), (87, 96, 106)
+_LETTERS = 110
+"""So many letters of cells fit a line of the page."""
 _PX = re.compile(r"(font: (?:[\w ]* )?[\d.]+)px")
 
 
@@ -81,7 +83,9 @@ class _Pages(FPDF):
         self.block(Text(document.basis, small=True))
 
     def section(self, section: Section) -> None:
-        if self.will_page_break(30):  # a heading stands with what follows it
+        first = next(iter(section.blocks), None)
+        drawn = self._size_of(first)[1] + 2 * _LINE if isinstance(first, Figure) else 0.0
+        if self.will_page_break(30 + drawn):  # a heading stands with what follows it
             self.add_page()
         self.start_section(section.title)
         for block in section.blocks:
@@ -121,7 +125,7 @@ class _Pages(FPDF):
         self.set_font(_FONT, "", _SIZES["cell"])
         self.set_text_color(*_INK)
         self.set_draw_color(208, 215, 222)
-        widths = _widths(block)
+        widths = column_widths(block)
         with self.table(
             col_widths=widths,
             text_align="LEFT",
@@ -154,11 +158,17 @@ class _Pages(FPDF):
     @block.register
     def _(self, block: Figure) -> None:
         drawing = block.drawing
-        width = min(drawing.width * _TO_MM, self.epw)
+        width, height = self._size_of(block)
         # Letters of matplotlib's SVG are in its points, which it calls px.
         svg = _PX.sub(r"\1pt", drawing.to_bytes("svg").decode()).encode()
-        self._placed(svg, width, width * drawing.height / drawing.width, drawing.title)
+        self._placed(svg, width, height, drawing.title)
         self.block(Text(f"{drawing.title}. {drawing.caption}".rstrip(), small=True))
+
+    def _size_of(self, figure: Figure) -> tuple[float, float]:
+        """Return width and height of a figure on the page."""
+        drawing = figure.drawing
+        width = min(drawing.width * _TO_MM, self.epw)
+        return width, width * drawing.height / drawing.width
 
     @block.register
     def _(self, block: Picture) -> None:
@@ -176,10 +186,19 @@ class _Pages(FPDF):
         self.multi_cell(0, height, text, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
 
-def _widths(table: Table) -> Sequence[int]:
-    """Return widths of columns by the length of their texts, within limits: long ones break into lines."""
-    lengths = (max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True))
-    return [min(46, max(7, length)) for length in lengths]
+def column_widths(table: Table) -> Sequence[int]:
+    """Return widths of columns by the length of their texts, within limits: long ones break into lines.
+
+    A column whose texts are long on the whole gets more of the page, but no word of the others is broken for it.
+    """
+    columns = list(zip(table.columns, *table.rows, strict=True))
+    widths = []
+    for column in columns:
+        longest, mean = max(map(len, column)), sum(map(len, column)) // len(column)
+        widths.append(min(46, max(7, longest)) + (min(60, mean // 2) if longest > 46 else 0))
+    words = [min(20, max(len(word) for text in column for word in text.split() or [""])) for column in columns]
+    whole = sum(widths)
+    return [max(width, (word + 3) * whole // _LETTERS) for width, word in zip(widths, words, strict=True)]
 
 
 def _aspect(png: bytes) -> float:

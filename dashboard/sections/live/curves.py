@@ -38,7 +38,7 @@ def loss_curves(runs: Mapping[str, Metrics], view: View = DEFAULT, seeds: Sequen
     Of ``seeds``, further runs of the first one's recipe, the mean is drawn and the range from the lowest to the
     highest as a band.
     """
-    figure = _figure("Loss", "loss", view, 2 * len(runs), **_scale(view))
+    figure = _figure("Loss", "loss", view, len(runs), 2, **_scale(view))
     for number, (name, metrics) in enumerate(runs.items()):
         colour, before = _colour(number), _before(name, runs)
         if number == 0 and seeds:
@@ -59,7 +59,7 @@ def score_curves(runs: Mapping[str, Metrics], view: View = DEFAULT, seeds: Seque
 
     A dash for each score; a colour for each run, or for each score where there is one run.
     """
-    figure = _figure("Validation", "score", view, 2 * len(runs), range=[0, 1.02])
+    figure = _figure("Validation", "score", view, len(runs), 2, range=[0, 1.02])
     for number, (name, metrics) in enumerate(runs.items()):
         for key, label, dash, own_colour in _SCORES:
             colour = own_colour if len(runs) == 1 else _colour(number)
@@ -76,7 +76,7 @@ def score_curves(runs: Mapping[str, Metrics], view: View = DEFAULT, seeds: Seque
 def rate_curves(runs: Mapping[str, Metrics], view: View = DEFAULT) -> go.Figure:
     """The learning rate of each step."""
     scale = _scale(view) or {"rangemode": "tozero"}
-    figure = _figure("Learning rate", "learning rate", view, len(runs), exponentformat="e", **scale)
+    figure = _figure("Learning rate", "learning rate", view, len(runs), 1, exponentformat="e", **scale)
     for number, (name, metrics) in enumerate(runs.items()):
         _add(figure, column_curve(metrics, "lr", view), name, _colour(number))
     return figure
@@ -84,7 +84,7 @@ def rate_curves(runs: Mapping[str, Metrics], view: View = DEFAULT) -> go.Figure:
 
 def speed_curves(runs: Mapping[str, Metrics], view: View = DEFAULT) -> go.Figure:
     """Images per second, smoothed as the loss is."""
-    figure = _figure("Images per second", "images per second", view, len(runs), rangemode="tozero")
+    figure = _figure("Images per second", "images per second", view, len(runs), 1, rangemode="tozero")
     for number, (name, metrics) in enumerate(runs.items()):
         _add(figure, column_curve(metrics, "images_per_s", view, smoothed=True), name, _colour(number))
     return figure
@@ -213,17 +213,20 @@ def _add(
     figure.add_scatter(x=curve[0], y=curve[1], name=name, mode=mode, line=line, cliponaxis=False, **options)
 
 
-def _figure(title: str, y: str, view: View, n_names: int, **y_axis: object) -> go.Figure:
-    """Return a figure without lines, as high as the names of ``n_names`` lines below it need."""
+def _figure(title: str, y: str, view: View, n_runs: int, n_lines: int, **y_axis: object) -> go.Figure:
+    """Return a figure for ``n_lines`` lines of each run, which has none yet, as high as their names need.
+
+    Those of one run stand beside the title, where they are seen first; those of several are longer than the room there.
+    """
+    below = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"}
     figure = empty_figure(
         title,
         view.title,
         y,
-        height=_HEIGHT + _NAME_HEIGHT * max(0, n_names - _NAMES_WITHIN),
+        height=_HEIGHT + _NAME_HEIGHT * max(0, n_runs * n_lines - _NAMES_WITHIN),
         y_axis=y_axis,
         fixed=True,
-        # Below the chart: the names of several runs are longer than the room beside the title.
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top"},
+        **({"legend": below} if n_runs > 1 else {}),
         uirevision=f"{view.axis} {view.log} {view.unit_s}",  # another axis: the zoom means nothing
     )
     return figure.update_xaxes(rangemode="nonnegative")  # one point alone would begin at step -1
