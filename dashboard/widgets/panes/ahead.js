@@ -13,6 +13,7 @@ const GIVE_UP_AFTER_MS = 400; // what a picker led to and the page does not show
 const PICKER_FOLLOWS_MS = 100; // the picker itself hears of a key or click after the viewer has
 const OF_ANOTHER = "data-of-another-xray";
 const STAYS = "data-viewer-stays";
+const COVERED = "data-viewer-leads";
 const WORDS = { id: "image", to: "at", name: "target", classes: "classes" }; // of what a page is told, as a wish
 const PICKERS = { "st-key-pick-image": "xray", "st-key-pick-target": "class", "st-key-pick-composite": "composite" };
 const OUTSIDE = ["pointerover", "pointerup", "keydown", "keyup"];
@@ -339,13 +340,16 @@ const AHEAD = {
     this.root.getRootNode().host?.closest("[data-testid=stElementContainer]")?.toggleAttribute(STAYS, on);
   },
 
-  /** Dim the rest of the page while it is of what was shown before. */
+  /** Dim the rest of the page while it is of what was shown before: one cover is drawn faster than each part paler. */
   markOthers(on) {
     this.stays(on);
+    const page = this.root.getRootNode().host?.closest("[data-testid=stMainBlockContainer]");
+    page?.toggleAttribute(COVERED, on);
     for (const element of document.querySelectorAll(`[${OF_ANOTHER}]`)) element.removeAttribute(OF_ANOTHER);
-    if (!on) return;
+    if (!on || !page) return;
+    page.style.setProperty("--cxr-ground", getComputedStyle(document.querySelector("[data-testid=stApp]")).backgroundColor);
     let here = this.root.getRootNode().host;
-    while (here?.parentElement && !here.matches("[data-testid=stMain]")) {
+    while (here !== page) {
       for (const other of here.parentElement.children) {
         if (other !== here && !other.querySelector("h1")) other.setAttribute(OF_ANOTHER, "");
       }
@@ -355,6 +359,11 @@ const AHEAD = {
 };
 
 if (!document.getElementById("cxr-of-another")) {
-  const rules = `[${OF_ANOTHER}] { opacity: 0.3; } [${STAYS}] { opacity: 1 !important; }`;
+  const rules = `
+    [${COVERED}] { position: relative; }
+    [${COVERED}]::after { content: ""; position: absolute; inset: 0; z-index: 1; opacity: 0.7; pointer-events: none;
+      background: var(--cxr-ground); }
+    [${COVERED}] :is([${STAYS}], [data-testid=stElementContainer]:has(h1)) { position: relative; z-index: 2; }
+    [${STAYS}] { opacity: 1 !important; }`;
   document.head.append(make("style", { id: "cxr-of-another" }, rules));
 }
