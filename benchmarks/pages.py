@@ -208,6 +208,14 @@ def in_known_browser(opened: Browser, server: Server, ids: dict[str, str], round
         print(f"| {name} | {statistics.median(values):.2f} |", flush=True)
 
 
+def loop_s() -> float:
+    """Return the seconds of a loop that tells how fast the machine is at this moment."""
+    began, total = time.perf_counter(), 0
+    for number in range(10_000_000):
+        total += number
+    return time.perf_counter() - began
+
+
 def browser_cpu_s(server: Server) -> float:
     """Return the processor time that the browser's processes have taken."""
     seconds = 0.0
@@ -435,7 +443,7 @@ def main() -> None:
             known.write_text(json.dumps({"run": run} | further_runs(folder)))
         ids = json.loads(known.read_text())
         print(f"{args.images:,} X-rays, {args.runs:,} runs, {args.rows:,} rows of metrics.")
-        print(f"Load {os.getloadavg()[0]:.1f} at the start.\n")
+        print(f"Load {os.getloadavg()[0]:.1f} at the start; {loop_s():.2f} s for ten million additions in Python.\n")
         if "floor" in args.only and not args.soak:
             with browser() as opened:
                 floor(opened, folder, args.port, args.rounds)
@@ -454,7 +462,7 @@ def main() -> None:
                 if "memory" in args.only:
                     memory(opened, server, ids, args.sessions)
         finally:
-            print(f"\nLoad {os.getloadavg()[0]:.1f} at the end, on {os.cpu_count()} cores.")
+            print(f"\nLoad {os.getloadavg()[0]:.1f} at the end, {loop_s():.2f} s; {os.cpu_count()} cores.")
             server.stop()
 
 

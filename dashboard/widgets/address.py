@@ -105,15 +105,15 @@ def in_step(page: str) -> Iterator[None]:
 
 
 @contextmanager
-def in_step_in_fragment() -> Iterator[None]:
-    """Write the address after a part of a page that runs by itself; does nothing while the whole page runs."""
+def in_step_in_fragment() -> Iterator[bool]:
+    """Write the address after a part of a page that runs by itself; with the whole page, which it tells, do nothing."""
     state = _state()
     if state.open:
-        yield
+        yield True
         return
     state.in_flight = _query() in state.before
     with contextlib.suppress(Ended):
-        yield
+        yield False
     _write(state)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
+_PRESSED = "address:pressed"
 _SHORT = 5000  # rows of a table that take no time to write
 # Colours of words in Streamlit's code have too little contrast on a light ground.
 # Captions at their own opacity are hard to read on a projector.
@@ -91,12 +92,17 @@ def told_in_one_line(*, below_heading: bool = True) -> Iterator[None]:
             _title(TITLES.get(address.page().removeprefix("home"), ""))
         with (place if below_heading else None) or st.container():
             st.error(address.plain(str(error)), icon=":material/link_off:")
-            st.button(error.instead, key=f"address:instead:{error.param}", on_click=error.press)
+            st.button(error.instead, key=f"address:instead:{error.param}", on_click=_press, args=(error,))
         raise address.Ended from None
     except (CxrError, OSError, ArrowException) as error:
         _log.warning("%s", error, exc_info=not isinstance(error, CxrError))
         st.error(address.plain(_named(sentence(error))), icon=":material/error:")
         raise address.Unfinished from None
+
+
+def _press(error: address.AddressError) -> None:
+    error.press()
+    st.session_state[_PRESSED] = True
 
 
 def sentence(error: Exception) -> str:
@@ -131,7 +137,10 @@ def refreshed(every: float | None) -> Callable[[Callable[P, None]], Callable[P, 
     def decorate(body: Callable[P, None]) -> Callable[P, None]:
         @st.fragment(run_every=every)
         def part(*args: P.args, **options: P.kwargs) -> None:
-            with address.in_step_in_fragment(), told_in_one_line(below_heading=False), one_look():
+            # What a link names and is not there is said on the first screen; of a click within a part, in that part.
+            with address.in_step_in_fragment() as whole, told_in_one_line(below_heading=whole), one_look():
+                if st.session_state.pop(_PRESSED, False) and not whole:
+                    st.rerun()  # the whole page follows another address
                 body(*args, **options)
 
         return part
@@ -140,13 +149,17 @@ def refreshed(every: float | None) -> Callable[[Callable[P, None]], Callable[P, 
 
 
 @contextmanager
-def folded(label: str, *, icon: str, key: str, opened: bool = False) -> Iterator[bool]:
+def folded(label: str, *, icon: str, key: str, asked: bool = False, opened: bool = False) -> Iterator[bool]:
     """Fold a part of a page away and tell whether it is open: what is shut need not be made.
 
-    To open it runs the page, so it belongs into a :func:`refreshed` part. ``opened`` is how it stands before the user
-    has opened or shut it, and once more each time that it changes.
+    To open it runs the page, so it belongs into a :func:`refreshed` part. ``asked`` opens it, as an address does that
+    names something in it; ``opened`` too where it was not so before, and then the user may shut it.
     """
-    part = st.expander(label, expanded=opened, icon=icon, key=key, on_change="rerun")
+    was = f"{key}:opened"
+    if asked or (opened and not (st.session_state.get(was) and key in st.session_state)):
+        st.session_state[key] = True
+    st.session_state[was] = opened
+    part = st.expander(label, icon=icon, key=key, on_change="rerun")
     with part:
         yield bool(part.open)
 

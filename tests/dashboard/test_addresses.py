@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from apps import change_look, open_address, opened, said, shown, shown_in_viewer
+from apps import change_look, open_address, opened, said, shown, shown_in_viewer, unfolded
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -328,7 +328,7 @@ def test_a_button_on_a_read_only_disk_says_so_and_the_page_stays(trained: Run, m
         raise OSError(30, "Read-only file system", "/cache/maps")
 
     monkeypatch.setattr(heatmap_facts, "clear", refuse)
-    app = opened("explorer")
+    app = unfolded(opened("explorer"), "stored")
     next(button for button in app.button if button.label == "Delete stored heatmaps").click()
     app.run()
     assert not app.exception

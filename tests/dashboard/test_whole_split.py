@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from apps import codes, opened, said, unfolded
+from apps import codes, first_place, opened, said, unfolded
 from configurations import CONFIGURATIONS, ODD_NAMES, Configuration, write_network, write_xrays
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
@@ -113,7 +113,9 @@ def test_a_run_of_another_network_is_offered_with_what_it_explains(tmp_path: Pat
     run = started(unfolded(opened("explorer", **LINK), "split"))
     app = opened("explorer", **LINK | {"model": "other"}, maps=run.id)
     assert "explains other X-rays, or another network" in app.error[0].value
+    assert first_place(app, "error") < first_place(app, "selectbox"), "on the first screen"
     next(button for button in app.button if button.label == "Open it with its network and data").click().run()
     assert not app.error
     assert app.selectbox(key="pick:model").value == "net"
     assert app.selectbox(key="pick:maps").value == run.id
+    assert app.run().selectbox(key="pick:maps").value == run.id, "it stays open"

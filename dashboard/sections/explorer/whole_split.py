@@ -35,9 +35,9 @@ def section(chosen: Subject, network: XrayClassifier, method: Method, target: st
     ``target`` is a class, ``all``, or "" for the predicted class, as :class:`cxr.explain.settings.Targets` reads it.
     """
     runs = runs_of(chosen)
-    opened = address.asks("maps") is not None or any(run.active or run.id in _started_here() for run in runs.values())
+    asked, opened = address.asks("maps") is not None, any(r.active or r.id in _started_here() for r in runs.values())
     with page.folded(
-        "Heatmaps of a whole split", icon=":material/burst_mode:", key="split:fold", opened=opened
+        "Heatmaps of a whole split", icon=":material/burst_mode:", key="split:fold", asked=asked, opened=opened
     ) as is_open:
         if not is_open:
             return

@@ -27,10 +27,9 @@ def section(chosen: Subject, method: Method, target: str) -> None:
     ``target`` is a class, ``all``, or "" for the predicted class.
     """
     runs = {run.id: run for run in list_runs(kind=KIND) if _concerns(run, chosen)}
-    opened = address.asks("clusters") is not None or any(run.active for run in runs.values())
-    opened = opened or bool(runs)
+    asked, title = address.asks("clusters") is not None, "Clusters of heatmaps"
     with page.folded(
-        "Clusters of heatmaps", icon=":material/scatter_plot:", key="clusters:fold", opened=opened
+        title, icon=":material/scatter_plot:", key="clusters:fold", asked=asked, opened=bool(runs)
     ) as is_open:
         if not is_open:
             return

@@ -43,9 +43,10 @@ def section(chosen: Subject, method: Method, target: str) -> None:
     ``target`` is as :class:`cxr.explain.settings.Targets` reads it, "" for the predicted class.
     """
     runs = {run.id: run for run in list_runs(kind=KIND) if _concerns(run, chosen)}
-    opened = address.asks("regions") is not None or bool(runs)
-    title = "Where the relevance lies: text, lungs, border"
-    with page.folded(title, icon=":material/donut_small:", key="regions:fold", opened=opened) as is_open:
+    asked, title = address.asks("regions") is not None, "Where the relevance lies: text, lungs, border"
+    with page.folded(
+        title, icon=":material/donut_small:", key="regions:fold", asked=asked, opened=bool(runs)
+    ) as is_open:
         if not is_open:
             return
         n = len(chosen.data.select(split=chosen.split) if chosen.split else chosen.data)
