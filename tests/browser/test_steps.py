@@ -191,3 +191,21 @@ def test_a_page_is_not_emptied_by_what_is_asked_of_the_one_that_was_left(stored:
     tab.get_by_text("tokens found").wait_for(timeout=30_000)
     assert heading.is_visible()
     has_no_traceback(tab)
+
+
+def test_a_part_that_is_folded_away_is_made_when_it_is_opened_and_stays_open_at_the_next_x_ray(
+    tab_on_first: Any,
+) -> None:
+    tab = tab_on_first
+    words = tab.get_by_text("Deleted heatmaps are computed again when needed.")
+    assert words.count() == 0
+    title = tab.get_by_text("Stored heatmaps", exact=True)
+    title.click()
+    words.wait_for()
+    tab.get_by_role("heading", level=1).click()
+    tab.keyboard.press("ArrowRight")
+    followed(tab, 2)
+    assert words.count() == 1
+    title.click()
+    words.wait_for(state="detached")
+    has_no_traceback(tab)

@@ -65,6 +65,7 @@ def server(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(runtime, "exists", lambda: True)
     monkeypatch.setattr(runtime, "get_instance", lambda: real)
     monkeypatch.setattr(warm_up, "AFTER_S", 0.0)
+    monkeypatch.setattr(warm_up, "ELSEWHERE", threading.Event())
     warm_up._started.clear()
     warm_up._settled.clear()
     warm_up._settling.clear()
@@ -115,6 +116,7 @@ def test_a_server_begins_once_unless_it_is_told_not_to(server, monkeypatch, chos
     warm_up.start()
     assert done.wait(30) is True if chosen != "off" else not done.is_set()
     assert begun == ([] if chosen == "off" else ["all"])
+    assert warm_up.ELSEWHERE.is_set(), "text is read in a process of its own"
 
 
 def test_the_first_page_and_then_the_loaded_libraries_are_left_out_of_collections_once(server, monkeypatch):
@@ -180,6 +182,7 @@ def test_between_two_settlings_text_detectors_that_nobody_uses_give_their_memory
 def test_pages_under_test_load_nothing_ahead(monkeypatch):
     monkeypatch.setattr(warm_up, "_started", lambda: pytest.fail("loading has begun"))
     assert not opened("glossary").exception
+    assert not warm_up.ELSEWHERE.is_set()
 
 
 def test_what_no_page_needs_at_first_is_not_loaded_with_the_rest():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from apps import codes, opened, said
+from apps import codes, opened, said, unfolded
 from streamlit.testing.v1 import AppTest
 
 from cxr.data import Manifest
@@ -29,6 +29,11 @@ class Form:
     button: str
     command: str
     query: dict[str, str] = field(default_factory=dict)
+    part: str = ""  # of the page, where the form is folded away
+
+    def opened(self) -> AppTest:
+        app = opened(self.page, **self.query)
+        return unfolded(app, self.part) if self.part else app
 
 
 TEXT = {"model": "demo", "data": "demo", "split": "test"}
@@ -52,9 +57,25 @@ FORMS = [
     Form("data", "find-duplicates", "find-duplicates", "Look for", "cxr data dupl", {"data": "demo", "look": "check"}),
     Form("data", "audit-data", "audit-data", "Audit these", "cxr data audit", {"data": "demo", "look": "audit"}),
     Form("data", "probe-data", "probe-data", "Probe these", "cxr data probe", {"data": "demo", "look": "audit"}),
-    Form("explorer", "explain", "explain", "Explain", "cxr explain demo --data", TEXT),
-    Form("explorer", "relevance-regions", "relevance-regions", "Measure regions", "cxr relevance demo --data", TEXT),
-    Form("explorer", "cluster-heatmaps", "cluster-heatmaps", "Cluster the heatmaps", "cxr clusters demo --data", TEXT),
+    Form("explorer", "explain", "explain", "Explain", "cxr explain demo --data", TEXT, "split"),
+    Form(
+        "explorer",
+        "relevance-regions",
+        "relevance-regions",
+        "Measure regions",
+        "cxr relevance demo --data",
+        TEXT,
+        "regions",
+    ),
+    Form(
+        "explorer",
+        "cluster-heatmaps",
+        "cluster-heatmaps",
+        "Cluster the heatmaps",
+        "cxr clusters demo --data",
+        TEXT,
+        "clusters",
+    ),
     Form("data", "import", "import", "Import", "cxr data import", {"tab": "Import"}),
     Form("data", "demo", "demo", "Make synthetic X-rays", "cxr demo", {"tab": "Synthetic X-rays"}),
     Form("trust", "audit-network", "audit-network", "Audit", "cxr audit demo", {"model": "demo", "data": "demo"}),
@@ -132,7 +153,7 @@ def test_whatever_starts_a_run_says_where(file: Path):
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.key)
 def test_every_form_offers_the_cluster_with_what_fits_its_kind(trained: Run, slurm: Path, form: Form):
-    app = opened(form.page, **form.query)
+    app = form.opened()
     assert not app.exception
     assert "--slurm" not in command_line(app, form.command)
     key = f"where:{form.key}"
@@ -160,7 +181,7 @@ def test_a_kind_that_can_be_sharded_is_started_in_as_many_shards_as_chosen(
 ):
     monkeypatch.setenv("PATH", str(tmp_path))  # no Slurm here
     monkeypatch.setattr("cxr.runs.starting.launch", lambda folder: None)
-    app = opened(form.page, **form.query)
+    app = form.opened()
     assert "--shards" not in command_line(app, form.command)
     assert app.number_input(key=f"where:{form.key}:shards").value == 1
     app.number_input(key=f"where:{form.key}:shards").set_value(3).run()
