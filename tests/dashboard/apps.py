@@ -43,6 +43,11 @@ def done_by_call(*words: object) -> str:
     return printed.getvalue()
 
 
+def without_time(text: str) -> str:
+    """Return a report without the minute in which it was made, which may end between two of them."""
+    return re.sub(r"\d\d:\d\d UTC", "", text)
+
+
 def open_address(app: AppTest, query: dict[str, Any]) -> AppTest:
     """Open an address on the page that is shown, as a link or Back does."""
     app.query_params.clear()

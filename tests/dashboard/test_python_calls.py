@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import cv2
 import pytest
 import torch
 import torchvision
-from apps import codes, done_by_call, opened
+from apps import codes, done_by_call, opened, without_time
 
 from cxr.cli.python_calls import python_call
 from cxr.data import Manifest
@@ -188,7 +187,7 @@ def test_a_checklist_and_a_notebook_are_written_by_their_calls_too(
         files = [tmp_path / f"command{ending}", tmp_path / f"call{ending}"]
         assert cxr(*words, "--out", files[0])[0] == 0
         done_by_call(*words, "--out", files[1])
-        by_command, by_call = (re.sub(r"\d\d:\d\d UTC", "", file.read_text()) for file in files)
+        by_command, by_call = (without_time(file.read_text()) for file in files)
         assert by_command == by_call
 
 
