@@ -68,7 +68,7 @@ def evaluate(
     log.info("%s on %s", description, {name: len(ids) for name, ids in selection.by_split.items()})
     chosen = manifest.select(ids=selection.ids)
     cache = ImageCache.build(
-        chosen, card.size, progress=lambda done, n: tell(0.5 * done / n, f"reading images {done}/{n}")
+        chosen, card.size, progress=lambda done, n: tell(0.5 * done / n, f"reading images {done:,}/{n:,}")
     )
     among = seen_among(seen_by(network), chosen, cache)
     if among.use and relation == EXTERNAL:  # strangers by name and file, not by picture
@@ -79,7 +79,7 @@ def evaluate(
     def step(done: int, n: int) -> None:
         if folder.stop_requested():
             raise Stopped
-        tell(0.5 + 0.45 * done / n, f"predicting {done}/{n}")
+        tell(0.5 + 0.45 * done / n, f"predicting {done:,}/{n:,}")
 
     logits = logits_of(folder, model, weights, cache, ids, resolve_device(params.device), step)
     table = table_of(manifest, selection, logits, card, among)
@@ -110,13 +110,13 @@ def evaluate_shard(
     def step(done: int, n: int) -> None:
         if folder.stop_requested():
             raise Stopped
-        tell(0.5 + 0.5 * done / n, f"predicting {done}/{n}")
+        tell(0.5 + 0.5 * done / n, f"predicting {done:,}/{n:,}")
 
     with contextlib.suppress(NothingReadableError):
         cache = ImageCache.build(
             manifest.select(ids=ids),
             model.card.size,
-            progress=lambda done, n: tell(0.5 * done / n, f"reading images {done}/{n}"),
+            progress=lambda done, n: tell(0.5 * done / n, f"reading images {done:,}/{n:,}"),
         )
         ids = [image_id for image_id in ids if image_id in cache]
         logits = predict(model, cache, ids, batch=BATCH, device=resolve_device(params.device), progress=step)

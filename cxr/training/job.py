@@ -316,7 +316,7 @@ class Training:
         def step(done: int, n: int) -> None:
             if self.folder.stop_requested():
                 raise Stopped  # the last checkpoint holds everything: a resumed run measures again
-            self.report.ending(0.8 * done / n, f"predicting {done}/{n}")
+            self.report.ending(0.8 * done / n, f"predicting {done:,}/{n:,}")
 
         batch = 2 * self.recipe.stages[-1].batch
         return table_of(

@@ -205,7 +205,7 @@ def _pixels(
         treatment, text = without_text(manifest, recipe.text, progress)
 
     def step(done: int, n: int) -> None:
-        progress(done / n, f"reading images {done}/{n}")
+        progress(done / n, f"reading images {done:,}/{n:,}")
 
     return ImageCache.build(manifest, recipe.size, progress=step, treatment=treatment), text
 
