@@ -141,6 +141,17 @@ def further_runs(folder: Path) -> dict[str, str]:
     return ids
 
 
+def installed(folder: Path, images: int, runs: int, rows: int) -> dict[str, str]:
+    """Make the installation where there is none yet, say how large it is, and return its runs by their part in it."""
+    known = folder / "installation.json"
+    if not known.is_file():
+        os.environ |= {"CXR_DATA": str(folder / "data"), "CXR_RUNS": str(folder / "runs")}
+        run = installation(folder, images, runs, rows)
+        known.write_text(json.dumps({"run": run} | further_runs(folder)))
+    print(f"{images:,} X-rays, {runs:,} runs, {rows:,} rows of metrics.")
+    return dict(json.loads(known.read_text()))
+
+
 def floor(opened: Browser, folder: Path, port: int, rounds: int) -> None:
     """Print the same of the smallest app: what Streamlit and the browser take of the figures below."""
     server = Server(PROJECT, folder, port, PROJECT / "benchmarks" / "plain_app.py")
@@ -436,13 +447,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         folder = args.folder or Path(work)
-        known = folder / "installation.json"
-        if not known.is_file():
-            os.environ |= {"CXR_DATA": str(folder / "data"), "CXR_RUNS": str(folder / "runs")}
-            run = installation(folder, args.images, args.runs, args.rows)
-            known.write_text(json.dumps({"run": run} | further_runs(folder)))
-        ids = json.loads(known.read_text())
-        print(f"{args.images:,} X-rays, {args.runs:,} runs, {args.rows:,} rows of metrics.")
+        ids = installed(folder, args.images, args.runs, args.rows)
         print(f"Load {os.getloadavg()[0]:.1f} at the start; {loop_s():.2f} s for ten million additions in Python.\n")
         if "floor" in args.only and not args.soak:
             with browser() as opened:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import json
 import os
 import shutil
 import statistics
@@ -29,8 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dashboard_memory import PROJECT, installation
-from pages import FLAGS, IDLE_S, IN_THE_PAGE, WAIT_MS, Server, browser_cpu_s, further_runs
+from dashboard_memory import PROJECT
+from pages import FLAGS, IDLE_S, IN_THE_PAGE, WAIT_MS, Server, browser_cpu_s, installed
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, ConsoleMessage, Page, Response
@@ -212,13 +211,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work_folder:
         folder = args.folder or Path(work_folder)
-        known = folder / "installation.json"
-        if not known.is_file():
-            os.environ |= {"CXR_DATA": str(folder / "data"), "CXR_RUNS": str(folder / "runs")}
-            run = installation(folder, args.images, args.runs, args.rows)
-            known.write_text(json.dumps({"run": run} | further_runs(folder)))
-        ids = json.loads(known.read_text())
-        print(f"{args.images:,} X-rays, {args.runs:,} runs, {args.rows:,} rows of metrics.")
+        ids = installed(folder, args.images, args.runs, args.rows)
         print(f"Load {os.getloadavg()[0]:.1f} at the start, {os.cpu_count()} cores.\n")
         server = Server(args.checkout.resolve(), folder, args.port)
         try:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cxr.cli.text import app
 from cxr.data import read_xray
-from cxr.errors import TextError
+from cxr.errors import MissingPackageError, TextError
 from cxr.text import detect_boxes, detect_text
 from cxr.text.boxes import TextBox, iou
 from cxr.text.detection import detector
@@ -266,6 +266,14 @@ def test_a_process_that_was_killed_is_named_and_the_next_question_starts_another
         elsewhere(image)
     assert elsewhere(image) == found
     elsewhere.give_back(0, 0)
+
+
+def test_a_missing_library_is_named_before_a_process_is_started_for_it(monkeypatch):
+    monkeypatch.setattr("cxr.errors.importlib.util.find_spec", lambda name: None)
+    elsewhere = DetectorElsewhere(threads=1)
+    with pytest.raises(MissingPackageError, match="rapidocr is not installed"):
+        elsewhere(chest_like(220, 260))
+    assert elsewhere._worker is None
 
 
 def test_a_server_reads_elsewhere_and_other_programs_here():

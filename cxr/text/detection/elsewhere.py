@@ -75,7 +75,9 @@ class DetectorElsewhere(Detector):
 
     def _ask(self, name: str, *arguments: Any) -> Any:
         with self._lock:
-            self._worker = self._worker or Worker()
+            if self._worker is None:
+                ocr.require_libraries()
+                self._worker = Worker()
             question: _Question = (self._cores, self._named, name, arguments)
             try:
                 answer = self._worker.ask(_answer, question)

@@ -129,8 +129,13 @@ def give_back_idle(buffers_for_s: float = BUFFERS_FOR_S, models_for_s: float = M
     return any(given_back)
 
 
-def _new_engine(threads: int | None) -> RapidOCR:
+def require_libraries() -> None:
+    """Say in one line what is not installed, before a process is started for it; see :func:`cxr.errors.require`."""
     require("rapidocr", "openvino", "onnxruntime", extra="text")
+
+
+def _new_engine(threads: int | None) -> RapidOCR:
+    require_libraries()
     logging.getLogger("RapidOCR").setLevel(logging.ERROR)
     from rapidocr import RapidOCR
 
